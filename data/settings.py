@@ -1,0 +1,114 @@
+"""Settings of the data stages, and the two types that every room's settings use. No torch here.
+
+`corpus` reads one source into normalised rows; `tokens` mixes corpora, tokenises and packs them for a training
+stage. Recipes name corpora under `corpora:`; `tokens` stages are derived from the training stages.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+UNITS = {"": 1, "k": 10**3, "M": 10**6, "B": 10**9}
+
+
+class Settings(BaseModel):
+    """Strict and frozen: an unknown key or a wrong type is an error, a default stands once."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True)
+
+
+def parse_count(value: Any) -> Any:
+    """`600k`, `1.5M`, `2B` or a plain number as an integer."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kMB]?)", value) if isinstance(value, str) else None
+    return round(float(match[1]) * UNITS[match[2]]) if match else value
+
+
+Count = Annotated[
+    int,
+    BeforeValidator(parse_count, json_schema_input_type=int | str),
+    Field(gt=0),
+]
+Consent = Literal["open", "share-alike", "non-commercial", "credentialed"]
+
+
+class Turns(Settings):
+    """Makes a one-question dialogue of each row."""
+
+    user: str
+    """Field that holds the question."""
+    assistant: str
+    """Field that holds the answer."""
+
+
+class Rejected(Settings):
+    """Makes a preference pair of each row: its own answer against another row's."""
+
+    same: str
+    """Field whose value both rows share (for example the question's type)."""
+
+
+class CorpusSettings(Settings):
+    """One source of rows: running text, dialogues, preference pairs or exam items; recognised by its fields."""
+
+    kind: Literal["corpus"] = "corpus"
+    source: str
+    """`world:NAME` (generated), a Hugging Face data set id, or a local file or directory."""
+    file: str | None = None
+    """File inside the data set, for example `text/train.jsonl`."""
+    seed: int | None = None
+    """Seed of a generated world and of the held-out split; the recipe's own unless given."""
+    size: Annotated[int, Field(gt=0)] | None = None
+    """Number of diseases (or towns) in a generated world."""
+    facts: Literal["all", "A", "B"] = "all"
+    """Which facts of a generated world: A are asked in training, B are only examined."""
+    form: str | None = None
+    """Question form of generated exam items."""
+    turns: Turns | None = None
+    """Fields that make a dialogue."""
+    rejected: Rejected | None = None
+    """How the rejected answer of a preference pair is found; needs `turns`."""
+    hold_out: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of the rows kept out of training, chosen by a hash of their id."""
+    limit: Count | None = None
+    """At most so many rows, the first ones after the split."""
+    licence: str | None = None
+    """Licence of the source (an SPDX id where there is one)."""
+    consent: Consent = "open"
+    """What the source allows."""
+
+    @model_validator(mode="after")
+    def _pairs_need_turns(self) -> CorpusSettings:
+        if self.rejected and not self.turns:
+            raise ValueError("rejected needs turns: say which fields hold the question and the answer")
+        return self
+
+
+class TokensSettings(Settings):
+    """Mixes corpora to a token budget, tokenises them and packs them into rows of `max_length` tokens."""
+
+    kind: Literal["tokens"] = "tokens"
+    mixture: dict[str, Annotated[float, Field(gt=0)]]
+    """Corpus name to its share of the tokens; shares are normalised to 1."""
+    tokens: Count | None = None
+    """Token budget over all corpora; whole documents are taken until it is reached."""
+    epochs: Annotated[float, Field(gt=0)] | None = None
+    """Instead of a budget: passes over the first corpus of the mixture; the others follow their shares."""
+    max_length: Annotated[int, Field(gt=1)]
+    """Row length in tokens. Longer documents are split (running text) or refused (dialogues)."""
+    chat_template: str | None = None
+    """Jinja text used for dialogues instead of the tokenizer's own template."""
+    seed: int = 0
+    """Order of the documents and of the rows."""
+
+
+class PairsSettings(Settings):
+    """Renders preference pairs with the model's chat template for the preference stages."""
+
+    kind: Literal["pairs"] = "pairs"
+    max_length: Annotated[int, Field(gt=1)]
+    """Longest prompt plus reply, in tokens; a longer pair is refused."""
+    limit: Count | None = None
+    """At most so many pairs."""
