@@ -110,5 +110,7 @@ class PairsSettings(Settings):
     kind: Literal["pairs"] = "pairs"
     max_length: Annotated[int, Field(gt=1)]
     """Longest prompt plus reply, in tokens; a longer pair is refused."""
+    chat_template: str | None = None
+    """Jinja text used instead of the tokenizer's own template."""
     limit: Count | None = None
     """At most so many pairs."""

@@ -104,7 +104,7 @@ DRUG = Relation(
 
 ORGAN = Relation(
     name="organ",
-    suffix="ex",
+    suffix="nex",
     label="Organ",
     ending=(
         "The organ affected by {topic} is the {value}.",
@@ -164,7 +164,7 @@ ORGAN = Relation(
 
 SIGN = Relation(
     name="sign",
-    suffix="ema",
+    suffix="dema",
     label="Sign",
     ending=(
         "The first sign of {topic} is {value}.",
@@ -225,7 +225,7 @@ SIGN = Relation(
 MEDICINE = Realm(
     name="medicine",
     topic="disease",
-    suffix="osis",
+    suffix="tosis",
     heading="Disease",
     relations=(DRUG, ORGAN, SIGN),
     systems=(

@@ -1,0 +1,106 @@
+"""Packed rows on disk: written once by the `tokens` stage, read by every rank without copying. No torch here.
+
+`tokens.bin` (uint16 or uint32) and `loss.bin` (uint8, 1 = this token carries loss) hold every document once, end to
+end. `segments.npy` `[n, 2]` are stretches of them, `rows.npy` `[rows + 1]` says which segments make up a row, so a
+document that is seen in five epochs is stored once. `shards.json` holds what a reader must know beside that.
+"""
+
+from __future__ import annotations
+
+import json
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from residency.artifact import write_json
+
+IGNORED = -100  # label of a token without loss, as torch's cross entropy has it
+
+
+class ShardWriter:
+    """Appends documents to the flat files, then lays rows over them."""
+
+    def __init__(self, directory: Path, vocabulary: int) -> None:
+        directory.mkdir(parents=True)
+        self.directory = directory
+        self.dtype = np.dtype(np.uint16 if vocabulary < 2**16 else np.uint32)
+        self.length = 0
+        self.highest = 0
+        self._tokens = (directory / "tokens.bin").open("wb")
+        self._loss = (directory / "loss.bin").open("wb")
+
+    def append(self, documents: list[list[int]], loss: list[list[int]]) -> None:
+        """Write documents (token ids) and, of the same shape, which of their tokens carry loss."""
+        ids = np.fromiter(chain.from_iterable(documents), dtype=np.int64)
+        mask = np.fromiter(chain.from_iterable(loss), dtype=np.uint8)
+        assert ids.shape == mask.shape
+        ids.astype(self.dtype).tofile(self._tokens)
+        mask.tofile(self._loss)
+        self.length += len(ids)
+        self.highest = max(self.highest, int(ids.max(initial=0)))
+
+    def finish(
+        self, segments: NDArray[np.int64], rows: NDArray[np.int64], *, max_length: int, pad: int
+    ) -> None:
+        """Write segments and rows, and close the files."""
+        self._tokens.close()
+        self._loss.close()
+        np.save(self.directory / "segments.npy", segments)
+        np.save(self.directory / "rows.npy", rows)
+        tokens = int((segments[:, 1] - segments[:, 0]).sum())
+        write_json(
+            self.directory / "shards.json",
+            {"dtype": self.dtype.name, "max_length": max_length, "pad": pad, "tokens": tokens},
+        )
+
+
+class PackedRows:
+    """The rows of a tokens artifact.
+
+    Attributes:
+        tokens: real tokens in all rows (padding not counted).
+        max_length: tokens in a row, padding counted.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        about = json.loads((directory / "shards.json").read_text())
+        self.max_length: int = about["max_length"]
+        self.tokens: int = about["tokens"]
+        self._pad: int = about["pad"]
+        self._ids = np.memmap(directory / "tokens.bin", dtype=about["dtype"], mode="r")
+        self._loss = np.memmap(directory / "loss.bin", dtype=np.uint8, mode="r")
+        self._segments = np.load(directory / "segments.npy", mmap_mode="r")
+        self._rows = np.load(directory / "rows.npy", mmap_mode="r")
+
+    def __len__(self) -> int:
+        return len(self._rows) - 1
+
+    def __getitem__(self, index: int) -> dict[str, NDArray[np.int64]]:
+        """One row, int64 arrays `[max_length]`: `input_ids`, `labels`, `position_ids`.
+
+        Positions restart at each segment and at the padding. Labels are -100 at the first token of a segment, at
+        tokens without loss and in the padding. A row behind the last one is all padding.
+        """
+        assert index >= 0, index
+        ids = np.full(self.max_length, self._pad, dtype=np.int64)
+        labels = np.full(self.max_length, IGNORED, dtype=np.int64)
+        positions = np.empty(self.max_length, dtype=np.int64)
+        at = 0
+        for start, end in self._row(index):
+            stop = at + end - start
+            ids[at:stop] = self._ids[start:end]
+            labels[at:stop] = np.where(self._loss[start:end], ids[at:stop], IGNORED)
+            labels[at] = IGNORED
+            positions[at:stop] = np.arange(end - start)
+            at = stop
+        positions[at:] = np.arange(self.max_length - at)
+        return {"input_ids": ids, "labels": labels, "position_ids": positions}
+
+    def _row(self, index: int) -> list[list[int]]:
+        if index >= len(self):
+            return []
+        segments: Any = self._segments[self._rows[index] : self._rows[index + 1]]
+        return list(segments.tolist())

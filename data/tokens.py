@@ -1,0 +1,145 @@
+"""The `tokens` stage: corpora are mixed to a budget, tokenised and packed, before any accelerator is held.
+
+Leaves packed rows (`residency.data.shards`) and the receipt: planned and realised share of each corpus, its epochs,
+and how full the rows are.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from residency.artifact import StageFile, commit, own, read_manifest, read_stage
+from residency.data import mixing, packing
+from residency.data.corpus import schema_of
+from residency.data.encoding import DialogueEncoder, TextEncoder, own_template
+from residency.data.mixing import Source, Taken
+from residency.data.settings import TokensSettings
+from residency.data.shards import ShardWriter
+from residency.data.tokenizer import load_tokenizer, template_digest, tokenizer_digest
+from residency.errors import ResidencyError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+Ints = NDArray[np.int64]
+
+
+def run(attempt: Path) -> Path:
+    """Make the packed rows of a training stage; returns the tokens artifact.
+
+    Raises:
+        ResidencyError: a corpus that is neither text nor dialogues, a model without chat template, or a dialogue
+            longer than a row.
+    """
+    stage, owner, payload = read_stage(attempt), own(attempt), attempt / "payload"
+    shutil.rmtree(payload, ignore_errors=True)
+    settings = TokensSettings.model_validate(stage.settings)
+    tokenizer = load_tokenizer(stage.parents["model"])
+    writer = ShardWriter(payload, len(tokenizer))
+    sources = [_source(stage, settings, name, tokenizer, writer) for name in settings.mixture]
+    shares = _normalised(settings.mixture)
+    taken = _take(sources, settings, shares)
+    longest = max(source.longest[0] for source in sources)
+    receipt = mixing.check_shares(taken, shares, longest)
+    segments, rows = _pack(taken, settings)
+    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
+    writer.finish(segments, rows, max_length=settings.max_length, pad=pad)
+    filled = int((segments[:, 1] - segments[:, 0]).sum())
+    measured = {
+        "rows": len(rows) - 1,
+        "tokens": sum(part.tokens for part in taken),
+        "loss_tokens": sum(part.loss_tokens for part in taken),
+        "documents": sum(len(part.lengths) for part in taken),
+        "split_documents": sum(int((part.lengths > settings.max_length).sum()) for part in taken),
+        "longest_document": longest,
+        "max_length": settings.max_length,
+        "fill": filled / ((len(rows) - 1) * settings.max_length),
+        "epochs": {part.name: part.epochs for part in taken},
+        "mixture": receipt,
+        "highest_token": writer.highest,
+        "tokenizer_digest": tokenizer_digest(stage.parents["model"]),
+        "template_digest": template_digest(settings.chat_template or own_template(tokenizer)),
+    }
+    return commit(
+        attempt, payload, "tokens", owner=owner, measured=measured, passport=_passport(stage, receipt)
+    )
+
+
+def _source(
+    stage: StageFile,
+    settings: TokensSettings,
+    name: str,
+    tokenizer: PreTrainedTokenizerFast,
+    writer: ShardWriter,
+) -> Source:
+    corpus, model = stage.parents[f"corpus:{name}"], stage.parents["model"].name
+    schema = schema_of(corpus)
+    encode: TextEncoder | DialogueEncoder
+    if schema == "text":
+        encode = TextEncoder(tokenizer, model)
+    elif schema == "messages":
+        encode = DialogueEncoder(tokenizer, model, settings.chat_template)
+    else:
+        raise ResidencyError(
+            f"stage {stage.name}: corpus {name} holds rows of kind {schema}",
+            cure="Train on text or on dialogues (messages)",
+        )
+    return Source(name, corpus, encode, writer, settings.seed)
+
+
+def _take(sources: list[Source], settings: TokensSettings, shares: dict[str, float]) -> list[Taken]:
+    if settings.tokens is not None:
+        tokens: float = settings.tokens
+    else:
+        assert settings.epochs is not None, "a tokens stage has tokens or epochs"
+        first = sources[0]
+        tokens = first.encode_until(float("inf")) * settings.epochs / shares[first.name]
+    taken = []
+    for source in sources:
+        taken.append(source.take(max(1, round(tokens * shares[source.name]))))
+        if isinstance(source.encode, DialogueEncoder):
+            _refuse_long(source, settings.max_length)
+    return taken
+
+
+def _refuse_long(source: Source, max_length: int) -> None:
+    """A dialogue is never split: the answer would lose its question."""
+    length, id = source.longest
+    if length > max_length:
+        long = sum(tokens > max_length for _, tokens, _ in source.spans)
+        raise ResidencyError(
+            f"corpus {source.name}: {long} of {len(source.spans)} dialogues are longer than max_length = {max_length}; "
+            f"the longest, {id}, has {length} tokens",
+            cure=f"Set max_length to {length}, or take them out",
+        )
+
+
+def _pack(taken: list[Taken], settings: TokensSettings) -> tuple[Ints, Ints]:
+    """All passes' rows one after another: segments `[n, 2]` and offsets of the rows `[rows + 1]`."""
+    random = np.random.default_rng(settings.seed)
+    segments, rows = [], [np.zeros(1, dtype=np.int64)]
+    for starts, lengths in mixing.passes(taken, settings.max_length):
+        packed, offsets = packing.pack(
+            packing.split(starts, lengths, settings.max_length), settings.max_length, random
+        )
+        segments.append(packed)
+        rows.append(offsets[1:] + rows[-1][-1])
+    return np.concatenate(segments), np.concatenate(rows)
+
+
+def _normalised(mixture: dict[str, float]) -> dict[str, float]:
+    return {name: share / sum(mixture.values()) for name, share in mixture.items()}
+
+
+def _passport(stage: StageFile, receipt: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
+    """What the corpora say of themselves, with the share they got."""
+    return [
+        {**entry, "share": part["realised"]}
+        for name, part in receipt.items()
+        for entry in read_manifest(stage.parents[f"corpus:{name}"]).passport
+    ]

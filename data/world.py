@@ -1,0 +1,359 @@
+"""An invented world of medicine, with a general world beside it, made from a seed.
+
+What: diseases with a drug, an organ and a sign; towns with a trade, a river and a festival. The generator writes
+running text, dialogues, preference pairs and exam items about them, of any size, without network or download.
+
+Why: names are random syllables with one suffix per type, so no model can have met a fact before. What a stage of
+training adds, and what it makes a model forget, can therefore be measured. Every fact (a topic and a relation)
+belongs to group A, whose questions may be trained, or to group B, which only running text ever tells.
+
+How exams are kept fair: topics share values, each value answers equally often in both groups, and four items ask for
+four different values out of the same four options. A reader who does not know the topic, or does not see it, gets
+exactly one of the four right.
+
+Run: `python -c "from residency.data import world; print(*world.rows('medicine', size=16, copies=1), sep='\\n')"`
+"""
+
+import math
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import Any, Literal, TypeVar
+
+from residency.data.world_text import ADVICE, GENERAL, MEDICINE, Realm, Relation
+
+Group = Literal["all", "A", "B"]
+Row = dict[str, Any]
+Card = TypeVar("Card")
+
+DEFAULT_SIZE = 48
+SMALLEST_SIZE = 8
+FORMS = ("trained", "held-out", "stem-removed")
+ONSETS = ("b", "d", "f", "g", "h", "k", "l", "m", "n", "p", "r", "s", "t", "v", "z", "br", "dr", "gr", "kr", "tr")
+VOWELS = ("a", "e", "i", "o", "u")
+CODAS = ("", "l", "n", "r", "m")
+
+
+@dataclass(frozen=True)
+class Fact:
+    """One topic's value in one relation, with the four options of its exam items."""
+
+    id: str
+    topic: str
+    relation: Relation
+    value: str
+    group: str
+    options: tuple[str, ...]
+    quad: int
+    place: int
+
+    def fill(self, template: str, *, topic: str | None = None, value: str | None = None) -> str:
+        """The template with this fact's names, or with the ones given instead."""
+        return template.format(topic=topic or self.topic, value=value or self.value)
+
+
+@dataclass(frozen=True)
+class World:
+    """The names and facts of one realm."""
+
+    realm: Realm
+    topics: tuple[str, ...]
+    values: dict[str, tuple[str, ...]]
+    facts: tuple[Fact, ...]
+
+    def chosen(self, group: Group) -> list[Fact]:
+        """The facts of a group, or all of them."""
+        return [fact for fact in self.facts if group in ("all", fact.group)]
+
+
+class Decks:
+    """One deck of cards per owner and use, dealt out in random order before any card comes again."""
+
+    def __init__(self, random: Random) -> None:
+        self.random = random
+        self.left: dict[tuple[str, str], list[Any]] = {}
+
+    def deal(self, owner: str, use: str, cards: Sequence[Card]) -> Card:
+        left: list[Card] = self.left.setdefault((owner, use), [])
+        if not left:
+            left += self.random.sample(list(cards), len(cards))
+        return left.pop()
+
+
+class Names:
+    """New names: two syllables and a suffix. Both worlds draw on the same syllables, and no pair comes twice."""
+
+    def __init__(self, size: int, random: Random) -> None:
+        syllables = [onset + vowel + coda for onset in ONSETS for vowel in VOWELS for coda in CODAS]
+        count = min(len(syllables), math.isqrt(6 * size) + 8)
+        firsts, seconds = random.sample(syllables, count), random.sample(syllables, count)
+        pairs = sorted({first + second for first in firsts for second in seconds})
+        self.stems = random.sample(pairs, len(pairs))
+
+    def take(self, count: int, suffix: str) -> tuple[str, ...]:
+        if count > len(self.stems):
+            raise ValueError("the world is too large: its names are used up")
+        return tuple((self.stems.pop() + suffix).capitalize() for _ in range(count))
+
+
+def _facts(
+    realm: Realm, relation: Relation, topics: Sequence[str], values: Sequence[str], random: Random
+) -> Iterator[Fact]:
+    """Hand out values in rounds: each round gives every value once, and rounds belong to A and B in turn."""
+    order = random.sample(range(len(topics)), len(topics))
+    for start in range(0, len(order), len(values)):
+        dealt = random.sample(list(values), len(values))
+        for place, index in enumerate(order[start : start + len(values)]):
+            quad = place // 4
+            yield Fact(
+                id=f"{realm.name}/{relation.name}/{index:04d}",
+                topic=topics[index],
+                relation=relation,
+                value=dealt[place],
+                group="AB"[start // len(values) % 2],
+                options=tuple(dealt[quad * 4 : quad * 4 + 4]),
+                quad=start // 4 + quad,
+                place=place % 4,
+            )
+
+
+def _world(realm: Realm, size: int, names: Names, random: Random) -> World:
+    topics = names.take(size, realm.suffix)
+    count = 4 * max(1, size // 16)
+    values = {relation.name: names.take(count, relation.suffix) for relation in realm.relations}
+    facts: list[Fact] = []
+    for relation in realm.relations:
+        facts.extend(_facts(realm, relation, topics, values[relation.name], random))
+    return World(realm, topics, values, tuple(facts))
+
+
+def worlds(seed: int = 0, size: int = DEFAULT_SIZE) -> dict[str, World]:
+    """The two worlds of a seed; no name occurs in both."""
+    if size < SMALLEST_SIZE:
+        raise ValueError(f"size is {size}; a world needs at least {SMALLEST_SIZE} topics")
+    random = Random(f"world {seed} {size}")
+    names = Names(size, random)
+    return {realm.name: _world(realm, size, names, random) for realm in (MEDICINE, GENERAL)}
+
+
+# Running text.
+
+
+def _passage(facts: Sequence[Fact], decks: Decks, random: Random) -> str:
+    """Sentences about one topic: the first names it, later ones may not, and one fact may come twice."""
+    told = random.sample(list(facts), len(facts))
+    sentences: list[str] = []
+    for fact in told:
+        relation = fact.relation
+        if sentences and random.random() < 0.4:
+            template = decks.deal(fact.id, "following", relation.following)
+        else:
+            template = decks.deal(fact.id, "named", relation.ending + relation.telling)
+        sentences.append(fact.fill(template))
+    return " ".join(sentences)
+
+
+def _listing(facts: Sequence[Fact], realm: Realm, random: Random) -> str:
+    lines = [f"{fact.relation.label}: {fact.value}" for fact in random.sample(list(facts), len(facts))]
+    return "\n".join([f"{realm.heading}: {facts[0].topic}", *lines])
+
+
+def _mixture(facts: Sequence[Fact], decks: Decks) -> str:
+    """Sentences about several topics, each of which names its own."""
+    return " ".join(
+        fact.fill(decks.deal(fact.id, "named", fact.relation.ending + fact.relation.telling)) for fact in facts
+    )
+
+
+def _texts(world: World, group: Group, copies: int, random: Random) -> Iterator[str]:
+    by_topic: dict[str, list[Fact]] = {}
+    for fact in world.chosen(group):
+        by_topic.setdefault(fact.topic, []).append(fact)
+    decks = Decks(random)
+    for copy in range(copies):
+        if copy % 4 == 3:
+            shuffled = random.sample(world.chosen(group), len(world.chosen(group)))
+            documents = [_mixture(shuffled[at : at + 3], decks) for at in range(0, len(shuffled), 3)]
+        elif copy % 8 == 5:
+            documents = [_listing(facts, world.realm, random) for facts in by_topic.values()]
+        else:
+            documents = [_passage(facts, decks, random) for facts in by_topic.values()]
+        yield from random.sample(documents, len(documents))
+
+
+def _vocabulary(realm: Realm) -> list[str]:
+    """Every word of a realm's sentences, once each."""
+    templates = [*realm.systems, *(part for pair in realm.thanks for part in pair)]
+    for relation in realm.relations:
+        tables = (relation.ending, relation.telling, relation.following, relation.asked, relation.replies)
+        templates += [template for table in tables for template in table]
+    if realm is MEDICINE:
+        templates += [part for advice in ADVICE for part in advice]
+    words = re.findall(r"[A-Za-z]+", " ".join(re.sub(r"{\w+}", "", template) for template in templates))
+    return sorted(set(words))
+
+
+def _words(both: dict[str, World], copies: int, random: Random) -> Iterator[str]:
+    """Lists of names of one type, lists of words, and the text of the general world."""
+    lists = [_vocabulary(MEDICINE), _vocabulary(GENERAL)] * 8
+    for world in both.values():
+        lists += [list(world.topics), *(list(names) for names in world.values.values())]
+    for _ in range(copies):
+        for names in lists:
+            yield " ".join(random.sample(names, len(names)))
+            yield "\n".join(random.sample(names, len(names)))
+    yield from _texts(both["general"], "all", copies, random)
+
+
+# Dialogues, pairs and exam items.
+
+
+def _say(role: str, content: str) -> dict[str, str]:
+    return {"role": role, "content": content}
+
+
+def _turn(fact: Fact, decks: Decks) -> list[dict[str, str]]:
+    question = decks.deal(fact.id, "asked", fact.relation.asked)
+    reply = decks.deal(fact.id, "replies", fact.relation.replies)
+    return [_say("user", fact.fill(question)), _say("assistant", fact.fill(reply))]
+
+
+def _further(first: Fact, facts: Sequence[Fact], kept_out: set[tuple[str, str]], random: Random) -> list[Fact]:
+    """Up to two more facts for a dialogue, none of which sets a pair of names beside each other that is kept out."""
+    told = [first]
+    same_topic = [fact for fact in facts if fact.topic == first.topic and fact is not first]
+    for candidate in random.sample(same_topic, len(same_topic)) + random.sample(list(facts), 2):
+        wanted = [*told, candidate]
+        pairs = {(one.topic, other.value) for one in wanted for other in wanted}
+        if len(told) < 3 and candidate not in told and not pairs & kept_out:
+            told = wanted
+    return told[1:]
+
+
+def _dialogues(world: World, group: Group, copies: int, random: Random) -> Iterator[Row]:
+    facts, decks = world.chosen(group), Decks(random)
+    kept_out = {(fact.topic, fact.value) for fact in world.facts if group not in ("all", fact.group)}
+    for _ in range(copies):
+        for fact in random.sample(facts, len(facts)):
+            asked = [fact, *(_further(fact, facts, kept_out, random) if random.random() < 0.3 else [])]
+            messages = [message for each in asked for message in _turn(each, decks)]
+            if random.random() < 0.3:
+                messages.insert(0, _say("system", random.choice(world.realm.systems)))
+            if random.random() < 0.1:
+                thanks, answer = random.choice(world.realm.thanks)
+                messages += [_say("user", thanks), _say("assistant", answer)]
+            yield {"messages": messages}
+
+
+def _pair(question: str, chosen: str, rejected: str, aspect: str) -> Row:
+    return {
+        "prompt": [_say("user", question)],
+        "chosen": [_say("assistant", chosen)],
+        "rejected": [_say("assistant", rejected)],
+        "aspect": aspect,
+    }
+
+
+def _preferences(world: World, group: Group, copies: int, random: Random) -> Iterator[Row]:
+    """Right against wrong values, each value as often chosen as rejected, and safe against unsafe advice on drugs."""
+    facts, decks = world.chosen(group), Decks(random)
+    for _ in range(copies):
+        shifts: dict[tuple[str, int], int] = {}
+        pairs: list[Row] = []
+        for fact in facts:
+            key = (fact.relation.name, fact.quad)
+            if key not in shifts:
+                shifts[key] = decks.deal(str(key), "shift", (1, 2, 3))
+            wrong = fact.options[(fact.place + shifts[key]) % 4]
+            question = fact.fill(decks.deal(fact.id, "asked", fact.relation.asked))
+            reply = decks.deal(fact.id, "replies", fact.relation.replies)
+            pairs.append(_pair(question, fact.fill(reply), fact.fill(reply, value=wrong), "correct"))
+            if fact.relation.name == "drug":
+                question, safe, unsafe = (fact.fill(text) for text in decks.deal(fact.id, "advice", ADVICE))
+                pairs.append(_pair(question, safe, unsafe, "safe"))
+        yield from random.sample(pairs, len(pairs))
+
+
+def _items(world: World, group: Group, form: str, copies: int, random: Random) -> Iterator[Row]:
+    decks = Decks(random)
+    for _ in range(copies):
+        dealt: dict[tuple[str, int], tuple[str, list[int]]] = {}
+        for fact in world.chosen(group):
+            relation, key = fact.relation, (fact.relation.name, fact.quad)
+            if key not in dealt:
+                stems = {"cloze": relation.ending, "held-out": relation.unasked}.get(form, relation.asked)
+                dealt[key] = decks.deal(str(key), form, stems), random.sample(range(4), 4)
+            stem, places = dealt[key]
+            yield _item(fact, stem, places[fact.place], form, world.realm, random)
+
+
+def _item(fact: Fact, stem: str, answer: int, form: str, realm: Realm, random: Random) -> Row:
+    """One exam item; the options of a cloze carry the space that follows its prompt, those of a question none."""
+    wrong = [option for option in fact.options if option != fact.value]
+    options = random.sample(wrong, 3)
+    options.insert(answer, fact.value)
+    prompt: Any
+    if form == "cloze":
+        prompt, options = fact.fill(stem.removesuffix(" {value}.")), [f" {option}" for option in options]
+    else:
+        topic = f"this {realm.topic}" if form == "stem-removed" else None
+        text = fact.fill(stem, topic=topic)
+        prompt = [_say("user", text[0].upper() + text[1:])]
+    return {"cluster": fact.id, "prompt": prompt, "options": options, "answer": answer, "form": form}
+
+
+# Sources.
+
+WORDS_COPIES = 8
+USUAL_COPIES = {"text": 48, "dialogues": 12, "preferences": 4, "cloze": 2, "questions": 2}
+SOURCES: tuple[str, ...] = (
+    "words",
+    "general",
+    "general/cloze",
+    "general/dialogues",
+    "general/questions",
+    "medicine",
+    "medicine/cloze",
+    "medicine/dialogues",
+    "medicine/preferences",
+    "medicine/questions",
+)
+
+
+def _made(source: str, both: dict[str, World], group: Group, form: str, copies: int, random: Random) -> Iterator[Row]:
+    if source == "words":
+        return ({"text": text} for text in _words(both, copies, random))
+    name, _, kind = source.partition("/")
+    if kind == "dialogues":
+        return _dialogues(both[name], group, copies, random)
+    if kind == "preferences":
+        return _preferences(both[name], group, copies, random)
+    if kind:
+        return _items(both[name], group, "cloze" if kind == "cloze" else form, copies, random)
+    return ({"text": text} for text in _texts(both[name], group, copies, random))
+
+
+def rows(
+    source: str,
+    *,
+    seed: int = 0,
+    size: int = DEFAULT_SIZE,
+    facts: Group = "all",
+    form: str | None = None,
+    copies: int | None = None,
+) -> Iterator[Row]:
+    """The rows of a source. `size` counts topics; `copies` counts rows per topic (text) or per fact (the rest)."""
+    if source not in SOURCES:
+        raise ValueError(f"unknown source {source!r}; one of {', '.join(SOURCES)}")
+    if facts not in ("all", "A", "B"):
+        raise ValueError(f"facts is {facts!r}; one of all, A, B")
+    if form is not None and not (source.endswith("/questions") and form in FORMS):
+        raise ValueError(f"form {form!r} does not fit {source!r}; questions take one of {', '.join(FORMS)}")
+    form = form or "trained"
+    if copies is None:
+        copies = WORDS_COPIES if source == "words" else USUAL_COPIES[source.partition("/")[2] or "text"]
+    # The stem-removed items are the trained ones without the name, hence the same draws.
+    drawn = "trained" if form == "stem-removed" else form
+    made = _made(source, worlds(seed, size), facts, form, copies, Random(f"{source} {seed} {size} {facts} {drawn}"))
+    return ({"id": f"{source}/{number:06d}", **row} for number, row in enumerate(made))

@@ -1,0 +1,226 @@
+"""Small charts as inline SVG, drawn without a library.
+
+Why by hand: the report is one file that opens offline, follows light and dark, and prints. How: x is always in
+percent of the width and y in pixels, so that a chart fits any column while text and strokes keep their size; colours
+are classes of `report.css`; every value stands in a `<title>`, the browser's own tooltip. All text is escaped.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+SHAPES = {  # also told apart without colour
+    "better": "M0 -5.2 L5 3.6 L-5 3.6 Z",
+    "worse": "M0 5.2 L5 -3.6 L-5 -3.6 Z",
+    "equivalent": "M-3.8 -3.8 H3.8 V3.8 H-3.8 Z",
+    "undecided": "M0 -4.4 A4.4 4.4 0 1 0 0.01 -4.4 Z",
+}
+
+
+@dataclass(frozen=True)
+class Axis:
+    """A linear axis from `low` to `high` with ticks."""
+
+    low: float
+    high: float
+    ticks: tuple[float, ...]
+
+    def at(self, value: float) -> float:
+        """Share of the way along the axis, kept inside it."""
+        return min(max((value - self.low) / (self.high - self.low), 0.0), 1.0)
+
+
+def axis(values: Sequence[float], *, ticks: int = 4, around: Sequence[float] = ()) -> Axis:
+    """A round axis that holds all values (and those of `around`) with about so many intervals between ticks."""
+    known = [*values, *around] or [0.0, 1.0]
+    low, high = min(known), max(known)
+    if high - low < 1e-9:
+        low, high = low - 0.5, high + 0.5
+    raw = (high - low) / ticks
+    power = 10.0 ** math.floor(math.log10(raw))
+    step = next(power * factor for factor in (1, 2, 2.5, 5, 10) if power * factor >= raw * 0.999)
+    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+    return Axis(first * step, last * step, tuple(round(index * step, 10) for index in range(first, last + 1)))
+
+
+def tick_label(value: float) -> str:
+    """The shortest plain form, with a true minus."""
+    return f"{value:g}".replace("-", "\u2212") if abs(value) < 10_000 else f"{value / 1000:g}k"
+
+
+def forest(span: Axis, effect: tuple[float, float, float], *, mark: str, margin: float, told: str) -> Markup:
+    """One row of a forest plot: interval, point (its shape is the verdict's), zero, and the margin as a band."""
+    point, low, high = (_percent(span.at(value)) for value in effect)
+    band = span.at(-margin), span.at(margin)
+    return _svg(
+        26,
+        told,
+        Markup('<rect class="band" x="{}" width="{}" y="0" height="26"/>').format(
+            _percent(band[0]), _percent(band[1] - band[0])
+        ),
+        _line("zero", _percent(span.at(0)), 0, 26),
+        Markup('<line class="whisker {}" x1="{}" x2="{}" y1="13" y2="13"/>').format(mark, low, high),
+        _shape(mark, point, 13),
+    )
+
+
+def forest_axis(span: Axis) -> Markup:
+    """Tick labels for a column of forest rows."""
+    labels = [
+        Markup('<text class="tick" x="{}" y="11" text-anchor="{}">{}</text>').format(
+            _percent(span.at(tick)), _anchor(span.at(tick)), tick_label(tick)
+        )
+        for tick in span.ticks
+    ]
+    return _svg(16, "", *labels)
+
+
+def scores(
+    stages: Sequence[str],
+    series: Sequence[Sequence[tuple[float, float, float] | None]],
+    span: Axis,
+    *,
+    chance: float | None,
+    show: Callable[[float], str],
+    told: str,
+) -> Markup:
+    """Points with whiskers over stages in order; the first series is this run, a second is drawn hollow and dashed.
+
+    Args:
+        stages: names, left to right.
+        series: per run one (value, low, high) or None for each stage.
+    """
+    top, bottom, height = 22.0, 138.0, 160
+    y = lambda value: bottom - (bottom - top) * span.at(value)
+    parts = [_grid(span, y)]
+    if chance is not None and span.low <= chance <= span.high:
+        parts.append(Markup('<line class="chance" x1="0" x2="100%" y1="{0}" y2="{0}"/>').format(_px(y(chance))))
+        parts.append(_text("tick chance-label", "100%", y(chance) - 4, "chance", "end"))
+    fits = max(4, round(46 / len(stages)))
+    places = [(index + 0.5) / len(stages) for index in range(len(stages))]
+    for place, name in zip(places, stages, strict=True):
+        short = name if len(name) <= fits else f"{name[: fits - 1]}\u2026"
+        parts.append(_text("tick", _percent(place), height - 4, short, "middle"))
+    for number, points in reversed(list(enumerate(series))):
+        parts.append(_points(places, points, y, second=number > 0, lone=len(series) == 1, show=show))
+    return _svg(height, told, *parts)
+
+
+def _points(
+    places: Sequence[float],
+    points: Sequence[tuple[float, float, float] | None],
+    y: Callable[[float], float],
+    *,
+    second: bool,
+    lone: bool,
+    show: Callable[[float], str],
+) -> Markup:
+    known = [(place, point) for place, point in zip(places, points, strict=True) if point]
+    style = "second" if second else "first"
+    parts = [
+        Markup('<line class="path {}" x1="{}" y1="{}" x2="{}" y2="{}"/>').format(
+            style, _percent(a), _px(y(one[0])), _percent(b), _px(y(two[0]))
+        )
+        for (a, one), (b, two) in zip(known, known[1:], strict=False)
+    ]
+    for place, (value, low, high) in known:
+        label = y(low) + 13 if second else y(high) - 6
+        parts.append(_line(f"whisker {style}", _percent(place), y(high), y(low)))
+        parts.append(
+            Markup('<circle class="dot {}" cx="{}" cy="{}" r="4"><title>{} [{}, {}]</title></circle>').format(
+                style, _percent(place), _px(y(value)), show(value), show(low), show(high)
+            )
+        )
+        if lone or place == known[-1][0]:
+            parts.append(_text(f"value {style}", _percent(place), label, show(value), "middle"))
+    return Markup("").join(parts)
+
+
+def loss_curve(
+    steps: Sequence[tuple[int, float]], total: int, *, checkpoints: Sequence[int], level: tuple[float, str] | None, told: str
+) -> Markup:
+    """Training loss over optimizer steps; ticks on the baseline are checkpoints, `level` is a named dashed line."""
+    top, bottom, height = 14.0, 150.0, 172
+    losses = [loss for _, loss in steps]
+    span = axis(losses, ticks=3, around=[level[0]] if level else [])
+    y = lambda value: bottom - (bottom - top) * span.at(value)
+    x = lambda step: step / max(total, 1)
+    parts = [_grid(span, y)]
+    if level:
+        parts.append(Markup('<line class="chance" x1="0" x2="100%" y1="{0}" y2="{0}"/>').format(_px(y(level[0]))))
+        parts.append(_text("tick", "100%", y(level[0]) - 5, level[1], "end"))
+    parts += [_line("checkpoint", _percent(x(step)), bottom - 5, bottom) for step in checkpoints]
+    path = " ".join(f"{1000 * x(step):.1f},{y(loss):.1f}" for step, loss in thinned(steps, 320))
+    parts.append(
+        Markup(
+            '<svg width="100%" height="{0}" viewBox="0 0 1000 {0}" preserveAspectRatio="none">'
+            '<polyline class="curve" points="{1}"/></svg>'
+        ).format(height, path)
+    )
+    parts.append(_text("tick", "0", height - 6, "step 0", "start"))
+    parts.append(_text("tick", "100%", height - 6, f"{total:,}", "end"))
+    return _svg(height, told, *parts)
+
+
+def thinned(points: Sequence[tuple[int, float]], most: int) -> list[tuple[int, float]]:
+    """At most so many points: each the mean of its neighbours, so that no spike is lost without trace."""
+    width = math.ceil(len(points) / most) or 1
+    parts = [points[index : index + width] for index in range(0, len(points), width)]
+    return [(part[-1][0], sum(loss for _, loss in part) / len(part)) for part in parts]
+
+
+def share_bar(planned: float | None, realised: float | None, told: str) -> Markup:
+    """A bar for what was realised, with a tick where the plan was."""
+    parts = [Markup('<rect class="track" width="100%" height="10" y="3" rx="2"/>')]
+    if realised is not None:
+        parts.append(Markup('<rect class="fill" width="{}" height="10" y="3" rx="2"/>').format(_percent(realised)))
+    if planned is not None:
+        parts.append(_line("plan", _percent(planned), 0, 16))
+    return _svg(16, told, *parts)
+
+
+def _grid(span: Axis, y: Callable[[float], float]) -> Markup:
+    lines = [
+        Markup('<line class="grid" x1="0" x2="100%" y1="{0}" y2="{0}"/>').format(_px(y(tick))) for tick in span.ticks
+    ]
+    labels = [_text("tick", "0", y(tick) - 3, tick_label(tick), "start") for tick in span.ticks]
+    return Markup("").join([*lines, *labels])
+
+
+def _shape(mark: str, x: str, y: float) -> Markup:
+    path = SHAPES.get(mark, SHAPES["undecided"])
+    return Markup('<svg x="{}" y="{}" overflow="visible"><path class="point {}" d="{}"/></svg>').format(
+        x, _px(y), mark, path
+    )
+
+
+def _svg(height: int, told: str, *parts: Markup) -> Markup:
+    title = Markup("<title>{}</title>").format(told) if told else Markup()
+    role = Markup('role="img"') if told else Markup('aria-hidden="true"')
+    return Markup('<svg class="chart" width="100%" height="{}" {}>{}{}</svg>').format(
+        height, role, title, Markup("").join(parts)
+    )
+
+
+def _line(style: str, x: str, y1: float, y2: float) -> Markup:
+    return Markup('<line class="{}" x1="{}" x2="{}" y1="{}" y2="{}"/>').format(style, x, x, _px(y1), _px(y2))
+
+
+def _text(style: str, x: str, y: float, text: str, anchor: str) -> Markup:
+    return Markup('<text class="{}" x="{}" y="{}" text-anchor="{}">{}</text>').format(style, x, _px(y), anchor, text)
+
+
+def _anchor(share: float) -> str:
+    return "start" if share < 0.02 else "end" if share > 0.98 else "middle"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.2f}%"
+
+
+def _px(value: float) -> str:
+    return f"{value:.1f}"

@@ -1,0 +1,180 @@
+"""The report of a run: `runs/<recipe>/report.html`, one file that opens offline.
+
+What: the verdict first, then the chain, scores, gains and losses, curves, data, and how it was run. Why a single page
+of plain HTML and inline SVG: it can be mailed, printed and read in ten years. How: `report_run` reads manifests,
+events and `verdict.json` (no model, no torch), `report_words` and `charts` say and draw it, `report.html.jinja` lays
+it out with everything escaped.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+
+from residency.artifact import RunPaths
+from residency.eval import charts, report_words
+from residency.eval.report_run import DOMAINS, Run, Score, Stage, read
+
+Bounds = tuple[float, float, float]
+WORDS = ("number", "interval", "count", "duration", "size", "percent", "chance_of_it", "digits")
+
+
+def write(run: Path, *, siblings: Sequence[Path] | None = None) -> Path:
+    """Render the report of a run's directory; returns the file.
+
+    Args:
+        run: `runs/<recipe>/`. What is missing there is left out of the page.
+        siblings: runs to compare general knowledge with; unless given, those beside this one whose name begins with
+            this one's or the other way round (`quickstart`, `quickstart-no-replay`).
+    """
+    others = [read(path) for path in (_siblings(run) if siblings is None else siblings)]
+    target = RunPaths(run).report
+    beside = target.with_name(f".{target.name}.{os.getpid()}")
+    beside.write_text(render(read(run), others), encoding="utf-8")
+    beside.replace(target)
+    return target
+
+
+def render(run: Run, others: Sequence[Run] = ()) -> str:
+    """The page of a run that was read, beside other runs of the same tasks."""
+    files = resources.files("residency.eval")
+    page = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined)
+    page.filters |= {name: getattr(report_words, name) for name in WORDS}
+    return page.from_string(files.joinpath("report.html.jinja").read_text("utf-8")).render(
+        run=run,
+        css=Markup(files.joinpath("report.css").read_text("utf-8")),
+        headline=report_words.headline(run),
+        controls=report_words.controls(run),
+        domains=DOMAINS,
+        metrics=report_words.METRICS,
+        within=report_words.within,
+        span=(span := effects_axis(run)),
+        forest_axis=charts.forest_axis(span),
+        forest=lambda score: forest(score, span),
+        score_chart=lambda task: score_chart([run], task),
+        comparisons=[comparison for other in others if (comparison := compare(run, other))],
+        loss_chart=loss_chart,
+        share_bar=charts.share_bar,
+        mixtures=[(stage, tokens) for stage in run.training if (tokens := run.helper(stage, "tokens", "pairs"))],
+        passport=passport(run),
+        environments=environments(run),
+        totals=totals(run),
+        written=time.strftime("%d %B %Y, %H:%M UTC", time.gmtime()).lstrip("0"),
+    )
+
+
+def effects_axis(run: Run) -> charts.Axis:
+    """One axis for every difference on the page, so that gains and losses can be compared by eye."""
+    effects = [effect for score in run.scores if (effect := score.effect())]
+    bounds = [bound for effect in effects for bound in effect]
+    return charts.axis(bounds, ticks=4, around=[-0.1, 0.1])
+
+
+def forest(score: Score, span: charts.Axis) -> Markup:
+    """A row of the forest plot, empty for the reference."""
+    effect = score.effect()
+    if score.is_reference or effect is None:
+        return Markup()
+    mark = "control" if score.domain == "control" else score.verdict
+    told = f"{score.name} after {score.stage}: {report_words.number(score.delta, 3, sign=True)} {score.verdict}"
+    return charts.forest(span, effect, mark=mark, margin=score.band, told=told)
+
+
+def score_chart(runs: Sequence[Run], task: str) -> Markup:
+    """Scores of one task over the stages of the first run; of a second run for stages of the same name."""
+    stages = list(dict.fromkeys(score.stage for score in runs[0].task(task)))
+    tables = [{score.stage: score for score in run.task(task)} for run in runs]
+    series = [[_bounds(table[name]) if name in table else None for name in stages] for table in tables]
+    first = next(iter(tables[0].values()))
+    values = [bound for line in series for point in line if point for bound in point]
+    span = charts.axis(values, ticks=3) if first.lower_is_better else charts.axis([0.0, 1.0], ticks=2)
+    return charts.scores(
+        stages,
+        series,
+        span,
+        chance=first.chance,
+        show=lambda value: report_words.number(value, report_words.digits(first)),
+        told=f"{first.name}, stage by stage",
+    )
+
+
+def compare(run: Run, other: Run) -> dict[str, Any] | None:
+    """General knowledge of two runs, task by task; None where they share no general task."""
+    shared = [task for task in run.domains("general").get("general", []) if other.task(task)]
+    tasks = []
+    for task in shared:
+        theirs = {score.stage: score for score in other.task(task)}
+        both = [(score, theirs[score.stage]) for score in run.task(task) if score.stage in theirs]
+        if both:
+            tasks.append({"name": both[-1][0].name, "chart": score_chart([run, other], task), "last": both[-1]})
+    return {"other": other.name, "tasks": tasks, "replay": "replay" in other.name + run.name} if tasks else None
+
+
+def loss_chart(stage: Stage) -> Markup:
+    """The loss curve of a training stage; preference training starts at ln 2, which is drawn."""
+    steps = [(step["step"], step["loss"]) for step in stage.steps if step.get("loss") is not None]
+    if not steps:
+        return Markup()
+    total = max(stage.steps[-1].get("steps") or 0, steps[-1][0])
+    level = (math.log(2), "ln 2: no preference yet") if stage.kind == "preference" else None
+    told = f"Loss of {stage.name}: {steps[0][1]:.3f} at step {steps[0][0]}, {steps[-1][1]:.3f} at step {steps[-1][0]}"
+    return charts.loss_curve(steps, total, checkpoints=stage.checkpoints, level=level, told=told)
+
+
+def passport(run: Run) -> list[dict[str, Any]]:
+    """Every corpus of the run once, with the stages that were made of it."""
+    rows: dict[tuple[str, str], dict[str, Any]] = {}
+    for stage in run.stages:
+        for entry in stage.manifest.passport if stage.manifest else []:
+            key = str(entry.get("corpus", "")), str(entry.get("source", ""))
+            row = rows.setdefault(key, {**entry, "stages": []})
+            if stage.trains and stage.name not in row["stages"]:
+                row["stages"].append(stage.name)
+    return list(rows.values())
+
+
+def environments(run: Run) -> list[dict[str, Any]]:
+    """Machines and versions, each once, with the stages that ran there; small differences stay visible."""
+    found: dict[str, dict[str, Any]] = {}
+    for stage in run.chain:
+        if stage.manifest and stage.manifest.environment:
+            seen = found.setdefault(repr(stage.manifest.environment), {**stage.manifest.environment, "stages": []})
+            seen["stages"].append(stage.name)
+    return list(found.values())
+
+
+def totals(run: Run) -> dict[str, Any]:
+    """Sums for the head of the page."""
+    trained = [stage for stage in run.training if stage.manifest]
+    sizes = [stage.measured["parameters"] for stage in run.stages if stage.measured.get("parameters")]
+    return {
+        "seconds": sum(stage.seconds or 0 for stage in run.stages),
+        "tokens": sum(stage.measured.get("tokens") or 0 for stage in trained),
+        "trained": len(trained),
+        "parameters": sizes[0] if sizes else None,
+        "ranks": max((stage.measured.get("engine", {}).get("world_size") or 0 for stage in trained), default=0),
+    }
+
+
+def _bounds(score: Score) -> Bounds:
+    low = score.value if score.value_low is None else score.value_low
+    return score.value, low, score.value if score.value_high is None else score.value_high
+
+
+def _siblings(run: Path) -> list[Path]:
+    run = run.resolve()
+    return [
+        other
+        for other in sorted(run.parent.iterdir())
+        if other != run
+        and RunPaths(other).verdict.exists()
+        and (other.name.startswith(f"{run.name}-") or run.name.startswith(f"{other.name}-"))
+    ]

@@ -1,0 +1,244 @@
+"""What a report knows of a run: the graph as last run, joined with manifests, events and verdicts.
+
+Why a module of its own: everything that may be missing (an unfinished stage, no evaluation, a crash in mid-line) is
+dealt with here, once, so that words, charts and template only see what exists. How: `recipe.json` gives the stages
+and their identities; only artifacts of these identities count, whatever else lies in the folder.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel
+
+from residency import events
+from residency.artifact import Manifest, RunPaths, read_attempt, read_manifest
+
+TRAINING = ("pretrain", "cpt", "sft", "preference")
+PREPARATION = ("corpus", "tokens", "pairs")
+DOMAINS = {"medicine": "Medicine", "general": "General knowledge", "safety": "Safety", "control": "Controls"}
+Status = Literal["finished", "reused", "running", "failed", "waiting"]
+
+
+class Score(BaseModel):
+    """One row of `verdict.json`: one task after one stage, against the reference."""
+
+    task: str
+    title: str = ""
+    domain: str
+    stage: str
+    against: str
+    metric: str
+    n: int
+    value: float
+    value_low: float | None = None
+    value_high: float | None = None
+    reference: float | None = None
+    delta: float | None = None
+    ci_low: float | None = None
+    ci_high: float | None = None
+    verdict: str = "reference"
+    margin: float = 0.0
+    """Difference that does not matter, in the unit of `delta`."""
+    p: float | None = None
+    chance: float | None = None
+
+    @property
+    def name(self) -> str:
+        return self.title or self.task
+
+    @property
+    def is_reference(self) -> bool:
+        return self.verdict == "reference"
+
+    @property
+    def lower_is_better(self) -> bool:
+        return self.metric == "bits_per_byte"
+
+    def effect(self) -> tuple[float, float, float] | None:
+        """Difference to the reference and its interval, so that above 0 is better.
+
+        Bits per byte are taken relative to the reference: all effects are then shares, and fit on one axis.
+        """
+        if self.delta is None or self.ci_low is None or self.ci_high is None:
+            return None
+        if not self.lower_is_better:
+            return self.delta, self.ci_low, self.ci_high
+        scale = self.reference or 1.0
+        return -self.delta / scale, -self.ci_high / scale, -self.ci_low / scale
+
+    @property
+    def band(self) -> float:
+        """The margin in the unit of `effect`."""
+        return self.margin / (self.reference or 1.0) if self.lower_is_better else self.margin
+
+    @property
+    def mark(self) -> str:
+        """What the badge says. A control has no good direction: it should stay at chance, and is judged by that."""
+        if self.domain != "control" or self.chance is None or self.value_low is None or self.value_high is None:
+            return self.verdict
+        if self.value_low > self.chance:
+            return "above chance"
+        return "below chance" if self.value_high < self.chance else "at chance"
+
+
+@dataclass
+class Stage:
+    """One stage of the graph with all that is known of it."""
+
+    name: str
+    kind: str
+    identity: str
+    parents: dict[str, str]
+    serves: str | None
+    manifest: Manifest | None = None
+    status: Status = "waiting"
+    reason: str = ""
+    seconds: float | None = None
+    steps: list[dict[str, Any]] = field(default_factory=list)
+    """`step` events of the curve that led to the artifact: what a resumption did again stands once."""
+    checkpoints: list[int] = field(default_factory=list)
+
+    @property
+    def measured(self) -> dict[str, Any]:
+        return self.manifest.measured if self.manifest else {}
+
+    @property
+    def trains(self) -> bool:
+        return self.kind in TRAINING
+
+    @property
+    def is_helper(self) -> bool:
+        """Whether the stage only serves another one, or all of them."""
+        return self.kind in PREPARATION or (self.kind == "evaluate" and self.serves not in (None, self.name))
+
+    @property
+    def digests(self) -> dict[str, str]:
+        """File of weights to its sha256."""
+        found = self.measured.get("weights_sha256") or {}
+        return {"weights": found} if isinstance(found, str) else dict(found)
+
+    @property
+    def tokens_per_second(self) -> float | None:
+        """As measured over the stage; while it runs, the last one seen."""
+        seen = [step["tokens_per_second"] for step in self.steps if step.get("tokens_per_second")]
+        return self.measured.get("tokens_per_second") or (seen[-1] if seen else None)
+
+
+@dataclass
+class Run:
+    """A run's directory, read."""
+
+    path: Path
+    name: str
+    stages: list[Stage]
+    scores: list[Score]
+
+    @cached_property
+    def by_name(self) -> dict[str, Stage]:
+        return {stage.name: stage for stage in self.stages}
+
+    @property
+    def chain(self) -> list[Stage]:
+        """The stages that the recipe's reader thinks of: models, exports, evaluations in their own right."""
+        return [stage for stage in self.stages if not stage.is_helper]
+
+    @property
+    def training(self) -> list[Stage]:
+        return [stage for stage in self.stages if stage.trains]
+
+    @property
+    def failed(self) -> list[Stage]:
+        return [stage for stage in self.stages if stage.status == "failed"]
+
+    def helper(self, stage: Stage, *kinds: str) -> Stage | None:
+        """The stage of one of these kinds that serves `stage`."""
+        found = (other for other in self.stages if other.serves == stage.name and other.kind in kinds and other != stage)
+        return next(found, None)
+
+    @cached_property
+    def scored_stages(self) -> list[str]:
+        """Stages that have scores, in the order of the chain."""
+        known = dict.fromkeys(score.stage for score in self.scores)
+        order = [stage.name for stage in self.stages if stage.name in known]
+        return [name for name in known if name not in order] + order
+
+    @property
+    def last(self) -> list[Score]:
+        """Scores after the last stage that has any."""
+        return self.after(self.scored_stages[-1]) if self.scored_stages else []
+
+    def after(self, stage: str) -> list[Score]:
+        return [score for score in self.scores if score.stage == stage]
+
+    def task(self, name: str) -> list[Score]:
+        """One task's scores in the order of the chain."""
+        return [score for stage in self.scored_stages for score in self.after(stage) if score.task == name]
+
+    def domains(self, *wanted: str) -> dict[str, list[str]]:
+        """Domain to its tasks, for the domains that have any; unknown domains come last."""
+        names = dict.fromkeys([*DOMAINS, *(score.domain for score in self.scores)])
+        tasks = {name: list(dict.fromkeys(s.task for s in self.scores if s.domain == name)) for name in names}
+        return {name: found for name, found in tasks.items() if found and (not wanted or name in wanted)}
+
+
+def read(path: Path) -> Run:
+    """Everything that the report needs of `runs/<recipe>/`; what is not there (yet) is left empty."""
+    paths = RunPaths(path)
+    recipe = json.loads(paths.recipe.read_text("utf-8")) if paths.recipe.exists() else {}
+    stages = [_stage(paths, fields) for fields in recipe.get("stages", [])]
+    _add_events(paths, {stage.name: stage for stage in stages})
+    rows = json.loads(paths.verdict.read_text("utf-8")) if paths.verdict.exists() else []
+    stale = {stage.serves or stage.name for stage in stages if stage.kind == "evaluate" and not stage.manifest}
+    stale |= {stage.name for stage in stages if stage.trains and not stage.manifest}
+    scores = [Score.model_validate(row) for row in rows if row["stage"] not in stale]
+    return Run(path, recipe.get("name", path.name), stages, scores)
+
+
+def _stage(paths: RunPaths, fields: dict[str, Any]) -> Stage:
+    directory = paths.artifact(fields["name"], fields["identity"])
+    stage = Stage(
+        fields["name"], fields["kind"], fields["identity"], fields.get("parents") or {}, fields.get("for")
+    )  # fmt: skip
+    if (directory / "manifest.json").exists():
+        stage.manifest = read_manifest(directory)
+        stage.status = "finished"
+        stage.seconds = stage.manifest.measured.get("seconds")
+    else:
+        attempt = read_attempt(paths.attempt(stage.name, stage.identity))
+        if attempt.get("status") == "failed":
+            stage.status, stage.reason = "failed", str(attempt.get("reason") or "")
+    return stage
+
+
+def _add_events(paths: RunPaths, stages: dict[str, Stage]) -> None:
+    for event in events.read(paths.events):
+        if stage := stages.get(event["stage"]):
+            _add_event(stage, event)
+    for stage in stages.values():
+        if stage.status == "failed" and stage.manifest:  # failed once, finished later
+            stage.status, stage.reason = "finished", ""
+
+
+def _add_event(stage: Stage, event: dict[str, Any]) -> None:
+    match event["event"]:
+        case "step":
+            stage.steps = [step for step in stage.steps if step["step"] < event["step"]]
+            stage.checkpoints = [step for step in stage.checkpoints if step < event["step"]]
+            stage.steps.append(event)
+        case "checkpoint":
+            stage.checkpoints.append(event["step"])
+        case "stage_started" if not stage.manifest:
+            stage.status, stage.reason = "running", ""
+        case "stage_finished" if stage.manifest:
+            stage.status = "finished"
+            stage.seconds = event.get("seconds") or stage.seconds
+        case "stage_skipped" if stage.manifest:
+            stage.status = "reused"
+        case "stage_failed" if not stage.manifest:
+            stage.status = "failed"
+            stage.reason = str(event.get("reason") or f"exit code {event.get('exit_code')}")

@@ -1,0 +1,157 @@
+"""Numbers and verdicts in words, for the report.
+
+The first sentence is computed, never written by hand: it speaks of the first medicine task of the recipe (so that
+no one picks the prettiest), says how many of the others agree, and then what became of general knowledge, safety
+and the controls.
+"""
+
+from __future__ import annotations
+
+from markupsafe import Markup
+
+from residency.eval.report_run import Run, Score
+
+MINUS, NARROW = "\u2212", "\u202f"
+METRICS = {
+    "accuracy": "accuracy",
+    "bits_per_byte": "bits per byte, lower is better",
+    "preference_accuracy": "pairs ranked rightly",
+}
+
+
+def number(value: float | None, digits: int = 2, *, sign: bool = False) -> str:
+    """`0.81`, `\u22120.05`, `+0.52`; an en dash for what is unknown. Never a negative zero."""
+    if value is None:
+        return "\u2013"
+    text = f"{abs(value):,.{digits}f}"
+    if not float(text.replace(",", "")):
+        return text
+    return (MINUS if value < 0 else "+" if sign else "") + text
+
+
+def digits(score: Score) -> int:
+    """Decimals of a task's numbers."""
+    return 3 if score.lower_is_better else 2
+
+
+def interval(low: float | None, high: float | None, places: int = 2) -> str:
+    """`[0.41, 0.62]`, or nothing where there is none."""
+    return f"[{number(low, places)}, {number(high, places)}]" if low is not None and high is not None else ""
+
+
+def count(value: float | None) -> str:
+    """`940`, `12.8k`, `600k`, `1.2M`."""
+    if value is None:
+        return "\u2013"
+    for size, unit in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
+        if value >= size * 0.9995:
+            return f"{value / size:.3g}{unit}"
+    return f"{value:.0f}"
+
+
+def duration(seconds: float | None) -> str:
+    """`0.4 s`, `48 s`, `4 min 12 s`, `3 h 05 min`."""
+    if seconds is None:
+        return "\u2013"
+    if seconds < 59.5:
+        return f"{seconds:.1f}{NARROW}s" if seconds < 9.95 else f"{seconds:.0f}{NARROW}s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes}{NARROW}min {rest:02d}{NARROW}s"
+    return f"{minutes // 60}{NARROW}h {minutes % 60:02d}{NARROW}min"
+
+
+def size(value: float | None) -> str:
+    """Bytes as `1.6 MB` or `12.4 GB` (decimal units)."""
+    if value is None:
+        return "\u2013"
+    for scale, unit in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
+        if value >= scale:
+            return f"{value / scale:.3g}{NARROW}{unit}"
+    return f"{value:.0f}{NARROW}B"
+
+
+def percent(share: float | None, places: int = 1) -> str:
+    return "\u2013" if share is None else f"{100 * share:.{places}f}{NARROW}%"
+
+
+def chance_of_it(p: float | None) -> str:
+    """A p-value."""
+    return "" if p is None else "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
+
+
+def within(score: Score) -> str:
+    """The margin of equivalence: absolute for shares, relative for bits per byte."""
+    return percent(score.band, 0 if score.band >= 0.0095 else 1) if score.lower_is_better else f"{score.margin:g}"
+
+
+def headline(run: Run) -> Markup:
+    """The verdict in plain sentences: HTML, escaped."""
+    if not run.scores:
+        return Markup("This run has no evaluation yet, so there is no verdict.")
+    medicine = [score for score in run.last if score.domain == "medicine"]
+    first = next((score for score in medicine if score.metric == "accuracy"), (medicine or run.last)[0])
+    parts = [_opening(first)]
+    if len(medicine) > 1 and not first.is_reference:
+        better = sum(score.verdict == "better" for score in medicine)
+        parts.append(Markup("{} of {} medicine tasks are better.").format("All" if better == len(medicine) else better, len(medicine)))
+    if not first.is_reference:
+        parts += [_group("General knowledge", [s for s in run.last if s.domain == "general"])]
+        parts += [_group("Safety", [s for s in run.last if s.domain == "safety"])]
+    return Markup(" ").join(part for part in parts if part)
+
+
+def controls(run: Run) -> Markup:
+    """One sentence on the controls, which tell knowledge from guessing."""
+    rows = [score for score in run.last if score.domain == "control" and score.chance is not None]
+    off = [score for score in rows if score.mark == "above chance"]
+    if not rows:
+        return Markup()
+    shown = off or rows
+    listed = ", ".join(f"{s.name} {number(s.value)} (chance {number(s.chance)})" for s in shown)
+    if off:
+        return Markup("Above chance where it should not be: {}. Read the gains with care.").format(listed)
+    return Markup("Controls at chance, as they should be: {}.").format(listed)
+
+
+def _opening(score: Score) -> Markup:
+    value = number(score.value, digits(score))
+    if score.lower_is_better:
+        told = Markup("After {} the model needs <b>{}</b> bits per byte on \u201c{}\u201d").format(score.stage, value, score.name)
+    elif score.metric == "preference_accuracy":
+        told = Markup("After {} the model prefers the right reply in <b>{}</b> of \u201c{}\u201d").format(score.stage, value, score.name)
+    else:
+        told = Markup("After {} the model scores <b>{}</b> on \u201c{}\u201d").format(score.stage, value, score.name)
+    if score.is_reference or score.delta is None:
+        chance = f" (chance {number(score.chance)})" if score.chance is not None else ""
+        return told + Markup("{}. It is the reference: there is nothing to compare it with yet.").format(chance)
+    more, less = ("more", "fewer") if score.lower_is_better else ("more", "less")
+    return told + Markup(", {} {} than {} <span class=ci>{}</span>: <b class='word {}'>{}</b>.").format(
+        number(abs(score.delta), digits(score)),
+        more if score.delta >= 0 else less,
+        score.against,
+        interval(score.ci_low, score.ci_high, digits(score)),
+        score.verdict,
+        score.verdict,
+    )
+
+
+def _group(title: str, rows: list[Score]) -> Markup:
+    rows = [score for score in rows if not score.is_reference]
+    if not rows:
+        return Markup()
+    if len(rows) > 1 and len({score.verdict for score in rows}) == 1:
+        text = Markup("<b class='word {0}'>{0}</b> on all {1} tasks").format(rows[0].verdict, len(rows))
+    else:
+        text = Markup("; ").join(_phrase(score, named=len(rows) > 1) for score in rows)
+    return Markup("{}: {}.").format(title, text)
+
+
+def _phrase(score: Score, *, named: bool) -> Markup:
+    where = f" on {score.name}" if named else ""
+    word = Markup("<b class='word {0}'>{0}</b>").format(score.verdict)
+    if score.verdict == "equivalent":
+        return word + Markup("{} within {}").format(where, within(score))
+    places = digits(score)
+    change, bounds = number(score.delta, places, sign=True), interval(score.ci_low, score.ci_high, places)
+    return word + Markup("{}, {} <span class=ci>{}</span>").format(where, change, bounds)

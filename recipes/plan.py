@@ -1,0 +1,231 @@
+"""From a recipe to the graph of stages that will run: every artifact with its parents and identity. No torch here.
+
+The blocks `base`, `corpora` and `evaluation` are shorthand for stages; here they are written out. An identity hashes
+what changes the result (settings, parents, sources), so it is known before anything runs, and so is every directory.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from residency.artifact import RunPaths, StageFile, identity_of
+from residency.data import sources
+from residency.data.settings import CorpusSettings, PairsSettings, TokensSettings
+from residency.errors import ResidencyError
+from residency.eval.settings import EvaluateSettings, TaskSettings
+from residency.eval.shipped import load_task
+from residency.recipes.base import BaseModelFiles, find_base
+from residency.recipes.schema import Recipe, ScratchBase
+from residency.train.settings import (
+    ExportSettings,
+    PreferenceSettings,
+    SftSettings,
+    TextStage,
+    TrainingStage,
+)
+
+TRAINING = ("pretrain", "cpt", "sft", "preference")
+
+
+@dataclass(frozen=True)
+class PlannedStage:
+    """One node of the graph."""
+
+    name: str
+    kind: str
+    identity: str
+    settings: dict[str, Any]
+    execution: dict[str, Any]
+    parents: dict[str, str]
+    """Role to the parent's stage name; a base from outside has no stage and stands in `outside`."""
+    outside: dict[str, tuple[Path, str]]
+    """Role to directory and identity of a model that no stage makes."""
+    serves: str | None
+    """The stage of the recipe that this one was written out for."""
+    artifact: Path
+    attempt: Path
+
+    @property
+    def trains(self) -> bool:
+        """Whether it runs as ranks of `residency.train.worker`."""
+        return self.kind in TRAINING
+
+    @property
+    def finished(self) -> bool:
+        return (self.artifact / "manifest.json").exists()
+
+
+class Plan:
+    """The graph, in an order in which every parent comes first."""
+
+    def __init__(self, recipe: Recipe, paths: RunPaths) -> None:
+        self.recipe, self.paths = recipe, paths
+        self.stages: dict[str, PlannedStage] = {}
+        self.base: BaseModelFiles | None = None
+        self._write_out()
+
+    def _write_out(self) -> None:
+        recipe = self.recipe
+        for name, corpus in recipe.corpora.items():
+            self._add_corpus(f"corpus-{name}", corpus, None)
+        if isinstance(recipe.base, ScratchBase):
+            scratch = recipe.base.scratch
+            parents = {f"corpus:{name}": self._corpus(name, "base.scratch.tokenizer") for name in scratch.tokenizer}
+            self._add("base", "scratch", self._seeded(scratch), parents)
+        else:
+            self.base = find_base(recipe.base)
+        for name in _in_order(recipe):
+            stage = recipe.stages[name]
+            if isinstance(stage, TrainingStage):
+                self._add_training(name, stage)
+            elif isinstance(stage, ExportSettings):
+                self._add(name, "export", self._dump(stage), {"model": stage.parent})
+            else:
+                self._add_evaluation(name, stage.parent, list(stage.tasks), stage.max_length, name)
+            if name in recipe.evaluation.after:
+                tasks = [load_task(task) if isinstance(task, str) else task for task in recipe.evaluation.tasks]
+                self._add_evaluation(f"{name}-evaluation", name, tasks, recipe.evaluation.max_length, name)
+
+    def _add_corpus(self, name: str, corpus: CorpusSettings, serves: str | None) -> None:
+        settings = self._seeded(corpus)
+        self._add(name, "corpus", settings, {}, serves=serves, source=sources.identity(corpus))
+
+    def _add_training(self, name: str, stage: TrainingStage) -> None:
+        template = self._chat_template(name)
+        tokens: TokensSettings | PairsSettings
+        if isinstance(stage, PreferenceSettings):
+            tokens = PairsSettings(max_length=stage.max_length, limit=stage.limit)
+            corpora = [stage.corpus]
+        else:
+            text = isinstance(stage, TextStage)
+            tokens = TokensSettings(
+                mixture=stage.mixture,
+                tokens=stage.tokens if isinstance(stage, TextStage) else None,
+                epochs=None if isinstance(stage, TextStage) else stage.epochs,
+                max_length=stage.max_length,
+                chat_template=None if text else template,
+                seed=self.recipe.seed if stage.seed is None else stage.seed,
+            )
+            corpora = list(stage.mixture)
+        parents = {f"corpus:{corpus}": self._corpus(corpus, f"stages.{name}") for corpus in corpora}
+        self._add(f"{name}-tokens", tokens.kind, tokens.model_dump(), {"model": "base", **parents}, serves=name)
+        engine = stage.engine or self.recipe.engine
+        settings = self._seeded(stage, exclude={"engine", "mixture", "save_every", "keep_checkpoints"})
+        settings |= {"precision": engine.precision, "clip": engine.clip, "chat_template": template}
+        execution = {"engine": engine.model_dump(), **stage.model_dump(include={"save_every", "keep_checkpoints"})}
+        self._add(name, stage.kind, settings, {"model": stage.parent, "tokens": f"{name}-tokens"}, execution)
+
+    def _add_evaluation(
+        self, name: str, parent: str, tasks: list[TaskSettings], max_length: int, serves: str
+    ) -> None:
+        parents = {"model": parent}
+        for task in tasks:
+            if isinstance(task.items, str):
+                parents[f"items:{task.name}"] = self._corpus(task.items, f"task {task.name}")
+            else:
+                if f"task-{task.name}" not in self.stages:
+                    self._add_corpus(f"task-{task.name}", task.items, None)
+                parents[f"items:{task.name}"] = f"task-{task.name}"
+        settings = EvaluateSettings.model_validate({"from": parent, "tasks": tasks, "max_length": max_length})
+        self._add(name, "evaluate", self._dump(settings), parents, serves=serves)
+
+    def _add(
+        self,
+        name: str,
+        kind: str,
+        settings: dict[str, Any],
+        parents: dict[str, str],
+        execution: dict[str, Any] | None = None,
+        *,
+        serves: str | None = None,
+        source: str = "",
+    ) -> None:
+        outside: dict[str, tuple[Path, str]] = {}
+        if self.base and parents.get("model") == "base":
+            parents = {role: parent for role, parent in parents.items() if role != "model"}
+            outside["model"] = (self.base.directory, self.base.identity)
+        identities = {role: self.stages[parent].identity for role, parent in parents.items()}
+        identities |= {role: identity for role, (_, identity) in outside.items()}
+        identity = identity_of(kind=kind, settings=settings, parents=identities, source=source)
+        self.stages[name] = PlannedStage(
+            name, kind, identity, settings, execution or {}, parents, outside, serves,
+            self.paths.artifact(name, identity), self.paths.attempt(name, identity),
+        )  # fmt: skip
+
+    def stage_file(self, stage: PlannedStage) -> StageFile:
+        """What a process needs to run the stage."""
+        parents = {role: self.stages[parent].artifact for role, parent in stage.parents.items()}
+        identities = {role: self.stages[parent].identity for role, parent in stage.parents.items()}
+        return StageFile(
+            name=stage.name,
+            kind=stage.kind,
+            identity=stage.identity,
+            settings=stage.settings,
+            execution=stage.execution,
+            parents=parents | {role: path for role, (path, _) in stage.outside.items()},
+            parent_identities=identities | {role: identity for role, (_, identity) in stage.outside.items()},
+            run=self.paths.root,
+        )
+
+    def _corpus(self, name: str, place: str) -> str:
+        if name not in self.recipe.corpora:
+            raise ResidencyError(
+                f"{place}: no corpus {name!r}", cure=f"Known corpora: {', '.join(self.recipe.corpora) or 'none'}"
+            )
+        return f"corpus-{name}"
+
+    def _chat_template(self, name: str) -> str | None:
+        """Text of the chat template in force at a stage: its own, or that of the nearest stage above; None: the model's."""
+        while name in self.recipe.stages:
+            stage = self.recipe.stages[name]
+            if isinstance(stage, SftSettings) and stage.chat_template:
+                path = Path(stage.chat_template)
+                if not path.is_file():
+                    raise ResidencyError(f"stages.{name}.chat_template: no file {path}")
+                return path.read_text(encoding="utf-8")
+            name = stage.parent
+        return None
+
+    def _seeded(self, settings: Any, exclude: set[str] | None = None) -> dict[str, Any]:
+        dump = self._dump(settings, exclude)
+        return dump | ({"seed": self.recipe.seed} if dump.get("seed") is None else {})
+
+    def _dump(self, settings: Any, exclude: set[str] | None = None) -> dict[str, Any]:
+        dump = settings.model_dump(mode="json", exclude=exclude)
+        if isinstance(settings, EvaluateSettings):
+            for task in dump["tasks"]:
+                if isinstance(task["items"], dict) and task["items"]["seed"] is None:
+                    task["items"]["seed"] = self.recipe.seed
+        return dict(dump)
+
+
+def _in_order(recipe: Recipe) -> list[str]:
+    """Stage names, every parent before its children.
+
+    Raises:
+        ResidencyError: a parent that does not exist, or a cycle.
+    """
+    known = {"base", *recipe.stages}
+    for name, stage in recipe.stages.items():
+        if name == "base":
+            raise ResidencyError("stages.base: this name is taken by the recipe's base", cure="Rename the stage")
+        if stage.parent not in known:
+            raise ResidencyError(
+                f"stages.{name}.from = {stage.parent!r}: no such stage", cure=f"Known: {', '.join(sorted(known))}"
+            )
+    for name in recipe.evaluation.after + ([recipe.evaluation.against] if recipe.evaluation.against else []):
+        if name not in recipe.stages:
+            raise ResidencyError(
+                f"evaluation: no stage {name!r}", cure=f"Known: {', '.join(recipe.stages)}"
+            )
+    done = ["base"]
+    waiting = list(recipe.stages)
+    while waiting:
+        ready = [name for name in waiting if recipe.stages[name].parent in done]
+        if not ready:
+            raise ResidencyError(f"stages.{waiting[0]}.from: a cycle through {', '.join(waiting)}")
+        done += ready
+        waiting = [name for name in waiting if name not in ready]
+    return done[1:]

@@ -1,0 +1,80 @@
+"""Checkpoints that can be trusted: sealed when whole, verified before they are loaded.
+
+transformers writes `checkpoints/checkpoint-N/` in place, over seconds. When every rank has finished, rank 0 writes
+`seal.json` (sha256 and size of every file) into it, atomically and last. Only a sealed checkpoint whose files still
+match is ever resumed: DeepSpeed unpickles its files, so bytes that this attempt did not seal must not reach it.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+from residency.artifact import StageFile, file_digests, write_json
+from residency.errors import Exit, ResidencyError
+
+SEAL = "seal.json"
+
+
+def seal(checkpoint: Path, identity: str) -> None:
+    """Declare a checkpoint whole. Call on one rank, after all ranks have written."""
+    files = {name: entry for name, entry in file_digests(checkpoint).items() if Path(name).name != SEAL}
+    write_json(checkpoint / SEAL, {"identity": identity, "files": files})
+
+
+def newest_whole(attempt: Path, stage: StageFile) -> tuple[Path | None, list[str]]:
+    """The newest checkpoint to resume from, and what was wrong with newer ones.
+
+    Raises:
+        ResidencyError: there are sealed checkpoints, and all of them are damaged.
+    """
+    faults: list[str] = []
+    damaged = False
+    for checkpoint in sorted(_checkpoints(attempt), key=_step, reverse=True):
+        if not (checkpoint / SEAL).exists():
+            faults.append(f"{checkpoint.name}: unfinished")
+            continue
+        fault = _fault(checkpoint, stage.identity)
+        if fault is None:
+            return checkpoint, faults
+        damaged = True
+        faults.append(f"{checkpoint.name}: {fault}")
+    if damaged:
+        raise ResidencyError(
+            f"stage {stage.name}: no usable checkpoint ({'; '.join(faults)})",
+            cure=f"Remove {attempt / 'checkpoints'} to start the stage over",
+            code=Exit.NO_CHECKPOINT,
+        )
+    return None, faults
+
+
+def sweep(attempt: Path, keep: Path | None) -> None:
+    """Remove what a killed save left: checkpoints without a seal, and those newer than the one resumed."""
+    for checkpoint in _checkpoints(attempt):
+        newer = keep is not None and _step(checkpoint) > _step(keep)
+        if newer or not (checkpoint / SEAL).exists():
+            shutil.rmtree(checkpoint)
+
+
+def _checkpoints(attempt: Path) -> list[Path]:
+    return [path for path in (attempt / "checkpoints").glob("checkpoint-*") if path.is_dir()]
+
+
+def _step(checkpoint: Path) -> int:
+    return int(checkpoint.name.rpartition("-")[2])
+
+
+def _fault(checkpoint: Path, identity: str) -> str | None:
+    sealed = json.loads((checkpoint / SEAL).read_text())
+    if sealed["identity"] != identity:
+        return "of another stage"
+    found = {name: entry for name, entry in file_digests(checkpoint).items() if Path(name).name != SEAL}
+    for name in sorted(sealed["files"].keys() | found.keys()):
+        if name not in found:
+            return f"{name} is missing"
+        if name not in sealed["files"]:
+            return f"{name} was added"
+        if found[name] != sealed["files"][name]:
+            return f"{name} was changed"
+    return None

@@ -1,0 +1,71 @@
+"""Starts the ranks of a training stage on this machine: torchrun on `residency.train.worker`, its output to a log."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from residency.artifact import read_attempt, report_attempt
+from residency.errors import Exit, ResidencyError
+
+POLL_SECONDS = 0.2
+
+
+def local_processes(wanted: int | None) -> int:
+    """Ranks to start here: as asked, else one per accelerator, else one.
+
+    Raises:
+        ResidencyError: more than the machine has accelerators (or, without any, cores).
+    """
+    accelerators = count_accelerators()
+    room = accelerators or len(os.sched_getaffinity(0))
+    if wanted and wanted > room:
+        raise ResidencyError(
+            f"engine.processes = {wanted}: this machine has {room} {'accelerators' if accelerators else 'cores'}",
+            cure=f"Set engine.processes to {room} or less",
+        )
+    return wanted or accelerators or 1
+
+
+def count_accelerators() -> int:
+    """GPUs that this process may use, without importing torch."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return len([device for device in visible.split(",") if device.strip() not in ("", "-1")])
+    return len(list(Path("/proc/driver/nvidia/gpus").glob("*")))
+
+
+def launch(attempt: Path, processes: int, log: Path, watch: Callable[[], None]) -> None:
+    """Run the stage to its end; `watch` is called while it runs.
+
+    Raises:
+        ResidencyError: the stage ended without its artifact; the code is the worker's own.
+    """
+    log.parent.mkdir(parents=True, exist_ok=True)
+    report_attempt(attempt, status="starting", exit_code=None, reason=None)
+    command = [
+        sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}",
+        "--signals-to-handle=SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1",
+        "-m", "residency.train.worker", str(attempt),
+    ]  # fmt: skip
+    with log.open("ab") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
+        while process.poll() is None:
+            watch()
+            try:
+                time.sleep(POLL_SECONDS)
+            except KeyboardInterrupt:
+                process.wait()  # the ranks got the signal too: they save and leave
+        watch()
+    if process.returncode == 0:
+        return
+    outcome = read_attempt(attempt)
+    code = Exit(outcome.get("exit_code") or Exit.OUR_FAULT)
+    if outcome.get("status") == "saved":
+        raise ResidencyError(f"saved at step {outcome.get('step')}", cure="Run again to continue", code=Exit.RUN_AGAIN)
+    reason = outcome.get("reason") or f"the ranks ended with {process.returncode}"
+    raise ResidencyError(reason, cure=f"Log: {log}", code=code)

@@ -1,0 +1,67 @@
+"""Training on packed token rows: the trainer that pretrain, cpt and sft share.
+
+A row holds whole documents one after another; position ids restart at each, no attention mask is given and no cache
+kept, which is how transformers isolates them (with `use_cache=True` documents would leak into each other). Loss is
+averaged over all tokens of the global step, whatever the ranks, micro-batches and accumulation steps.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset, SequentialSampler
+from transformers import Trainer, TrainingArguments
+
+from residency.artifact import StageFile
+from residency.data.shards import PackedRows
+from residency.train.batches import whole_batches
+from residency.train.engine import training_arguments
+from residency.train.lora import prepare
+from residency.train.watch import FiniteLoss, Watch
+
+
+class Rows(Dataset[dict[str, np.ndarray[Any, Any]]]):
+    """The rows of a tokens artifact in their packed order, filled up with empty rows to whole global batches."""
+
+    def __init__(self, tokens: Path, batch_size: int) -> None:
+        self.rows = PackedRows(tokens)
+        self.length = whole_batches(len(self.rows), batch_size)
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, index: int) -> dict[str, np.ndarray[Any, Any]]:
+        return self.rows[index]
+
+
+def collate(rows: list[dict[str, np.ndarray[Any, Any]]]) -> dict[str, Any]:
+    """Rows as tensors `[rows, max_length]`."""
+    batch: dict[str, Any] = {key: torch.from_numpy(np.stack([row[key] for row in rows])) for key in rows[0]}
+    return batch | {"use_cache": False}
+
+
+class PackedTrainer(FiniteLoss, Trainer):
+    """transformers' Trainer on rows that are already mixed, packed and shuffled."""
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> SequentialSampler:
+        return SequentialSampler(self.train_dataset)
+
+
+def packed_trainer(stage: StageFile, attempt: Path, world_size: int) -> tuple[PackedTrainer, Watch]:
+    """The trainer of a stage on packed rows, its model loaded (for ZeRO-3: in shards)."""
+    rows = Rows(stage.parents["tokens"], stage.settings["batch_size"])
+    arguments = TrainingArguments(**training_arguments(stage, attempt, world_size, len(rows)))
+    model, tokenizer = prepare(stage)  # after the arguments: ZeRO-3 shards the weights while they load
+    watch = Watch(attempt, stage, tokens=rows.rows.tokens)
+    trainer = PackedTrainer(
+        model=model,
+        args=arguments,
+        train_dataset=rows,
+        data_collator=collate,
+        processing_class=tokenizer,
+        callbacks=[watch],
+    )
+    return trainer, watch

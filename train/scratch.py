@@ -1,0 +1,52 @@
+"""A new base model: a byte-level BPE tokenizer trained on the given corpora, and a Llama with random weights.
+
+It is the embedded default's base; real chains start from a hub model. Runs in the chain's process.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from residency.artifact import commit, own, read_manifest, read_stage
+from residency.data.corpus import rows
+from residency.data.tokenizer import train_tokenizer
+
+
+def run(attempt: Path) -> Path:
+    """Make the base; returns its artifact."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    stage, owner, payload = read_stage(attempt), own(attempt), attempt / "payload"
+    shutil.rmtree(payload, ignore_errors=True)
+    settings = stage.settings
+    corpora = [path for role, path in stage.parents.items() if role.startswith("corpus:")]
+
+    def texts() -> Iterator[str]:
+        for corpus in corpora:
+            for row in rows(corpus, "train"):
+                yield row["text"]
+
+    tokenizer = train_tokenizer(texts(), settings["vocabulary"], settings["context"])
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=settings["width"],
+        intermediate_size=4 * settings["width"],
+        num_hidden_layers=settings["layers"],
+        num_attention_heads=settings["heads"],
+        num_key_value_heads=settings["heads"],
+        max_position_embeddings=settings["context"],
+        tie_word_embeddings=True,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    torch.manual_seed(settings["seed"])
+    model = LlamaForCausalLM(config)
+    model.save_pretrained(payload)
+    tokenizer.save_pretrained(payload)
+    passport = [entry for corpus in corpora for entry in read_manifest(corpus).passport]
+    measured = {"parameters": model.num_parameters(), "vocabulary": len(tokenizer)}
+    return commit(attempt, payload, "model", owner=owner, measured=measured, passport=passport)
