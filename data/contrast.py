@@ -1,14 +1,18 @@
 """Makes preference pairs of questions and answers: a row's own answer against another row's. No torch here.
 
-The rejected answer belongs to another question of the same kind (a field both rows share), so it is fluent, of the
-same genre, and wrong only in what it is about. Out of a few such answers the one closest in length is taken: a model
-must not learn to prefer by length.
+The rejected answer belongs to another question of the same kind (a field both rows share), so it is fluent, of
+the same genre, and wrong only in what it is about.
+
+How: the rows of a kind are sorted by the length of their answers and cut into windows of neighbours; in a window
+every row gets the answer of the next one in a random circle. So each answer is chosen once and rejected once: a
+model cannot tell the sides apart by length or by words, only by the question.
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator
+from dataclasses import dataclass
 from random import Random
 from typing import Any
 
@@ -16,50 +20,79 @@ from residency.data.settings import Rejected
 from residency.errors import ResidencyError
 
 Row = dict[str, Any]
-CANDIDATES = 8
-DRAWN = 32  # rows drawn to find that many candidates among them
+WINDOW = 8
+DROPPED = "no other answer of the same kind"
 
 
-def group_of(row: Row, rejected: Rejected) -> str:
-    """The value that both rows of a pair share.
+@dataclass(frozen=True)
+class Answered:
+    """A row of one question and one answer."""
+
+    id: str
+    group: str
+    document: str
+    """Rows of one document are too alike for one's answer to be wrong for the other."""
+    question: str
+    answer: str
+
+    def differs(self, other: Answered) -> bool:
+        """Whether the other's answer is no answer to this question."""
+        return (
+            self.document != other.document
+            and self.question != other.question
+            and self.answer != other.answer
+        )
+
+
+def answered(row: Row, dialogue: Row, rejected: Rejected) -> Answered:
+    """The source's row and its dialogue, as a candidate for a pair.
 
     Raises:
-        ResidencyError: the row has no such field.
+        ResidencyError: the row lacks the field that both rows of a pair share.
     """
     if row.get(rejected.same) is None:
         raise ResidencyError(
             f"row {row['id']}: no field {rejected.same!r}", cure="Set rejected.same to a field of the rows"
         )
-    return str(row[rejected.same])
+    question, answer = (message["content"] for message in dialogue["messages"])
+    # MedQuAD's name for the page that an answer stands on.
+    document = str(row.get("document_id", dialogue["id"]))
+    return Answered(dialogue["id"], str(row[rejected.same]), document, question, answer)
 
 
-def pairs(dialogues: list[tuple[str, str, Row]], seed: int, dropped: Counter[str]) -> Iterator[Row]:
-    """Preference rows.
-
-    Args:
-        dialogues: (group, document, row with `messages` of one question and one answer).
-        seed: of the draw; a row's own draw depends on nothing but this, its id and its group.
-        dropped: counts rows for which there is no other answer.
-    """
-    groups: dict[str, list[tuple[str, str, str]]] = defaultdict(list)
-    for group, document, row in dialogues:
-        question, answer = (message["content"] for message in row["messages"])
-        groups[group].append((document, question, answer))
-    for group, document, row in dialogues:
-        question, answer = row["messages"]
-        drawn = Random(f"{seed} {row['id']}").sample(groups[group], min(DRAWN, len(groups[group])))
-        others = [
-            text
-            for other, asked, text in drawn
-            if other != document and asked != question["content"] and text != answer["content"]
-        ]
-        if not others:
-            dropped["no other answer of the same kind"] += 1
+def pairs(rows: list[Answered], seed: int, dropped: Counter[str]) -> Iterator[Row]:
+    """Preference rows, in the order of `rows`; `dropped` counts those for which there is no other answer."""
+    groups: dict[str, list[Answered]] = defaultdict(list)
+    for row in rows:
+        groups[row.group].append(row)
+    other: dict[int, Answered] = {}
+    for group, members in sorted(groups.items()):
+        other |= _others(members, Random(f"{seed} {group}"))
+    for row in rows:
+        if id(row) not in other:
+            dropped[DROPPED] += 1
             continue
-        nearest = min(others[:CANDIDATES], key=lambda text: abs(len(text) - len(answer["content"])))
         yield {
-            "id": row["id"],
-            "prompt": [question],
-            "chosen": [answer],
-            "rejected": [{"role": "assistant", "content": nearest}],
+            "id": row.id,
+            "prompt": [{"role": "user", "content": row.question}],
+            "chosen": [{"role": "assistant", "content": row.answer}],
+            "rejected": [{"role": "assistant", "content": other[id(row)].answer}],
         }
+
+
+def _others(members: list[Answered], random: Random) -> dict[int, Answered]:
+    """By `id` of each member, the row whose answer is rejected for it."""
+    members = random.sample(members, len(members))
+    members.sort(key=lambda row: len(row.answer))
+    other: dict[int, Answered] = {}
+    for at in range(0, len(members), WINDOW):
+        # The last window reaches back, so that it is never too small to find another answer in.
+        window = members[at : at + WINDOW]
+        around = window if len(window) == WINDOW else members[max(0, len(members) - WINDOW) :]
+        circle = random.sample(around, len(around))
+        for place, row in enumerate(circle):
+            following = circle[place + 1 :] + circle[:place]
+            found = next((candidate for candidate in following if row.differs(candidate)), None)
+            if found and id(row) not in other:
+                other[id(row)] = found
+    return other

@@ -1,8 +1,9 @@
-"""The `corpus` stage: one source becomes `train.jsonl`, and `held_out.jsonl` where a part is kept back. No torch here.
+"""The `corpus` stage: one source becomes `train.jsonl`, and `held_out.jsonl` where a part is kept back. No
+torch here.
 
-Rows are recognised, normalised and split in one pass. Which part a row belongs to depends only on the seed and its
-id, so it stays where it is when other rows come or go. Every row that is left out is counted under a reason.
-"""
+Rows are recognised, normalised and split in one pass. Which part a row belongs to depends only on the seed
+and its id, so it stays where it is when other rows come or go. Every row that is left out is counted under a
+reason."""
 
 from __future__ import annotations
 
@@ -10,7 +11,7 @@ import hashlib
 import json
 import shutil
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
@@ -86,20 +87,23 @@ class Reader:
 
     def write(self, payload: Path, part: Part, name: str) -> int:
         """Write one part; returns its number of rows."""
-        made: Iterable[Row] = self._normalised(part)
+        pairs: Iterator[Row] = (made for _, made in self._read(part))
         if self.settings.rejected:
             # Both answers of a pair come from one part, so that no held-out answer is ever trained on.
-            made = contrast.pairs(list(self._dialogues(part)), self.seed, self.dropped)
+            self.schema = None
+            rows = [contrast.answered(row, made, self.settings.rejected) for row, made in self._read(part)]
+            pairs = contrast.pairs(rows, self.seed, self.dropped)
             self.schema = "preference"
         count = 0
         with (payload / f"{part}.jsonl").open("w", encoding="utf-8") as file:
-            for row in islice(made, self.settings.limit if part == "train" else None):
+            for row in islice(pairs, self.settings.limit if part == "train" else None):
                 file.write(json.dumps(row, ensure_ascii=False) + "\n")
                 count += 1
         if not count:
-            lost = ", ".join(f"{times} {reason}" for reason, times in self.dropped.items())
+            dropped = ", ".join(f"{times} {reason}" for reason, times in self.dropped.items())
+            lost = f" (dropped: {dropped})" if dropped else ""
             raise ResidencyError(
-                f"corpus {name}: no {part} rows in {self.settings.source}{f' (dropped: {lost})' if lost else ''}",
+                f"corpus {name}: no {part} rows in {self.settings.source}{lost}",
                 cure="Look at the file, or lower hold_out",
             )
         return count
@@ -126,14 +130,3 @@ class Reader:
                     self.dropped[reason] += 1
                 else:
                     yield row, made
-
-    def _normalised(self, part: Part) -> Iterator[Row]:
-        return (made for _, made in self._read(part))
-
-    def _dialogues(self, part: Part) -> Iterator[tuple[str, str, Row]]:
-        assert self.settings.rejected
-        self.schema = None
-        for row, made in self._read(part):
-            # MedQuAD names the page that an answer stands on: answers of one page are too alike to be wrong.
-            document = str(row.get("document_id", made["id"]))
-            yield contrast.group_of(row, self.settings.rejected), document, made

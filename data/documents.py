@@ -1,4 +1,5 @@
-"""Any row of a corpus by its number, read from disk when asked for, so that a shuffled corpus needs no memory."""
+"""Any row of a corpus by its number, read from disk when asked for, so that a shuffled corpus needs no
+memory."""
 
 from __future__ import annotations
 

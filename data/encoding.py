@@ -1,9 +1,8 @@
 """Rows to token ids, and which of the ids carry loss.
 
-Running text: BOS, the text, EOS; all but BOS carry loss. A special token's spelling inside the text is encoded as the
-plain characters it is. Dialogues: the chat template's text; loss is on what the template marks with
-`{% generation %}`, the assistant's words and its stop token.
-"""
+Running text: BOS, the text, EOS; all but BOS carry loss. A special token's spelling inside the text is
+encoded as the plain characters it is. Dialogues: the chat template's text; loss is on what the template marks
+with `{% generation %}`, the assistant's words and its stop token."""
 
 from __future__ import annotations
 
@@ -15,6 +14,9 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
 Row = dict[str, Any]
+MARK = (
+    "Set chat_template to a copy with {% generation %} and {% endgeneration %} around the assistant's words"
+)
 Encoded = tuple[list[list[int]], list[list[int]]]
 """Ids and loss mask (1 = carries loss) of some rows, in their order."""
 
@@ -33,7 +35,7 @@ class TextEncoder:
 
     def __call__(self, rows: list[Row]) -> Encoded:
         texts = [row["text"] for row in rows]
-        encoded = self.tokenizer(
+        encoded: Any = self.tokenizer(
             texts,
             add_special_tokens=False,
             split_special_tokens=True,
@@ -52,7 +54,7 @@ class DialogueEncoder:
         self.template = training_template(tokenizer, model, template)
 
     def __call__(self, rows: list[Row]) -> Encoded:
-        encoded = self.tokenizer.apply_chat_template(
+        encoded: Any = self.tokenizer.apply_chat_template(
             [row["messages"] for row in rows],
             chat_template=self.template,
             return_dict=True,
@@ -63,8 +65,8 @@ class DialogueEncoder:
         for row, mask in zip(rows, masks, strict=True):
             if not any(mask):
                 raise ResidencyError(
-                    f"dialogue {row['id']}: the chat template of {self.model} marks no token of the assistant",
-                    cure="Put {% generation %} and {% endgeneration %} around the assistant's words in chat_template",
+                    f"dialogue {row['id']}: the template of {self.model} marks no token of the assistant",
+                    cure=MARK,
                 )
         return encoded["input_ids"], masks
 
@@ -93,7 +95,7 @@ def training_template(tokenizer: PreTrainedTokenizerFast, model: str, template: 
     except ValueError as error:
         raise ResidencyError(
             f"the chat template of {model} does not mark what the assistant says",
-            cure="Set chat_template to a copy with {% generation %} and {% endgeneration %} around the assistant's words",
+            cure=MARK,
         ) from error
     finally:
         tokenizer.chat_template = before

@@ -1,8 +1,8 @@
 """How much of each corpus: whole documents, in an order reshuffled every epoch, until its share is reached.
 
 Only documents that are used are encoded, and each once; an epoch more costs nothing but a list of numbers. A
-corpus' position in its own sequence is kept, so that `passes` can spread all corpora evenly over the training.
-"""
+corpus' position in its own sequence is kept, so that `passes` can spread all corpora evenly over the
+training."""
 
 from __future__ import annotations
 
@@ -129,8 +129,9 @@ def check_shares(taken: list[Taken], shares: dict[str, float], longest: int) -> 
 def passes(taken: list[Taken], max_length: int) -> list[tuple[Ints, Ints]]:
     """Starts and lengths of the documents of each pass.
 
-    A pass is the same stretch of every corpus' sequence and at most about one epoch of any. Packing pass by pass keeps
-    two epochs of one document apart (best fit would lay equal lengths into one row) and the mixture even over time.
+    A pass is the same stretch of every corpus' sequence and at most about one epoch of any. Packing pass by
+    pass keeps two epochs of one document apart (best fit would lay equal lengths into one row) and the
+    mixture even over time.
     """
     rows = sum(part.tokens for part in taken) / max_length
     count = max(1, min(math.ceil(max(part.epochs for part in taken)), int(rows / ROWS_PER_PASS)))

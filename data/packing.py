@@ -1,15 +1,15 @@
-"""Packs documents into rows of `max_length` tokens: nothing truncated, nothing dropped, almost nothing padded.
+"""Packs documents into rows of `max_length` tokens: nothing truncated, nothing dropped, almost nothing
+padded.
 
-What: best-fit decreasing over all documents at once (Johnson 1974; used for training in arXiv 2404.10830). Each
-segment goes into the fullest row that still has room for it.
+What: best-fit decreasing over all documents at once (Johnson 1974; used for training in arXiv 2404.10830).
+Each segment goes into the fullest row that still has room for it.
 
-How: all segments of one length are placed together, because best fit then fills one row after another; the state is
-only "which rows have s tokens left", so a million segments take well under a second, and the result is exactly that
-of placing them one by one.
+How: all segments of one length are placed together, because best fit then fills one row after another; the
+state is only "which rows have s tokens left", so a million segments take well under a second, and the result
+is exactly that of placing them one by one.
 
-A document longer than a row is split. Its continuation starts one token early: the overlap gives context and carries
-no loss, so every token but the document's first is predicted exactly once.
-"""
+A document longer than a row is split. Its continuation starts one token early: the overlap gives context and
+carries no loss, so every token but the document's first is predicted exactly once."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def best_fit(lengths: Ints, capacity: int, random: np.random.Generator) -> Ints:
 
 
 def pack(segments: Ints, max_length: int, random: np.random.Generator) -> tuple[Ints, Ints]:
-    """Segments in packed order `[segments, 2]`, and offsets of the rows into them `[rows + 1]`; rows in random order."""
+    """Segments in packed order `[segments, 2]`, and offsets of the rows, in random order, into them `[rows + 1]`."""
     row_of = best_fit(segments[:, 1] - segments[:, 0], max_length, random)
     rows = int(row_of.max()) + 1 if len(row_of) else 0
     shuffled = random.permutation(rows)[row_of]
@@ -80,7 +80,7 @@ def pack(segments: Ints, max_length: int, random: np.random.Generator) -> tuple[
 
 
 def _fill(room: dict[int, list[int]], rooms: list[int], left: int, size: int, count: int) -> NDArray[Any]:
-    """Put up to `count` segments of one size into the rows with `left` tokens free; returns the row of each."""
+    """Put up to `count` segments of one size into rows with `left` tokens free; returns the row of each."""
     fit, rows = left // size, room[left]
     full = _take(rows, count // fit)
     # A last row takes what does not fill one.

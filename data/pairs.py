@@ -1,8 +1,8 @@
 """The `pairs` stage: preference pairs are checked and written as an Arrow data set for the preference stages.
 
-Pairs stay conversations (`prompt`, `chosen`, `rejected`): the trainer renders them with the same chat template. What is
-checked here, before an accelerator is held: no side is empty, the two differ, and prompt plus reply fit.
-"""
+Pairs stay conversations (`prompt`, `chosen`, `rejected`): the trainer renders them with the same chat
+template. What is checked here, before an accelerator is held: no side is empty, the two differ, and prompt
+plus reply fit."""
 
 from __future__ import annotations
 
@@ -31,10 +31,12 @@ def run(attempt: Path) -> Path:
     """Check and write the pairs of a preference stage; returns the tokens artifact (`pairs/`).
 
     Raises:
-        ResidencyError: another kind of corpus, a model without chat template, or a pair that teaches nothing or does
-            not fit.
+        ResidencyError: another kind of corpus, a model without chat template, or a pair that teaches nothing or
+            does not fit.
     """
-    from datasets import Dataset
+    from datasets import Dataset, disable_progress_bars
+
+    disable_progress_bars()
 
     stage, owner, payload = read_stage(attempt), own(attempt), attempt / "payload"
     shutil.rmtree(payload, ignore_errors=True)
@@ -92,7 +94,7 @@ def _lengths(pairs: list[Row], tokenizer: PreTrainedTokenizerFast, template: str
     for at in range(0, len(pairs), BATCH):
         some = pairs[at : at + BATCH]
         chats = [pair["prompt"] + pair[side] for pair in some for side in SIDES]
-        encoded = tokenizer.apply_chat_template(
+        encoded: Any = tokenizer.apply_chat_template(
             chats, chat_template=template, return_dict=True, tokenizer_kwargs={"verbose": False}
         )
         sizes = [len(ids) for ids in encoded["input_ids"]]
@@ -107,8 +109,8 @@ def _refuse_long(pairs: list[Row], lengths: list[tuple[int, int]], max_length: i
     long = sum(max(both) > max_length for both in lengths)
     worst = next(pair["id"] for pair, both in zip(pairs, lengths, strict=True) if max(both) == longest)
     raise ResidencyError(
-        f"corpus {name}: {long} of {len(pairs)} pairs are longer than max_length = {max_length}; the longest, {worst}, "
-        f"has {longest} tokens with its prompt",
+        f"corpus {name}: {long} of {len(pairs)} pairs are longer than max_length = {max_length}; the longest, "
+        f"{worst}, has {longest} tokens with its prompt",
         cure=f"Set max_length to {longest}, or take them out",
     )
 

@@ -5,9 +5,8 @@
     preference  {id, prompt: [message], chosen: [message], rejected: [message], aspect?}
     choice      {id, cluster, prompt: str | [message], options: [str], answer: int, form?}
 
-Everything behind this module reads only these. Exam items may come as MedMCQA (`opa`..`opd`, `cop`), MMLU (`choices`),
-MedQA (`options` by letter, `answer_idx`) or `query`/`choices`/`gold` have them.
-"""
+Everything behind this module reads only these. Exam items may come as MedMCQA (`opa`..`opd`, `cop`), MMLU
+(`choices`), MedQA (`options` by letter, `answer_idx`) or `query`/`choices`/`gold` have them."""
 
 from __future__ import annotations
 
@@ -42,7 +41,7 @@ def recognise(row: Row, turns: Turns | None) -> Schema:
         if schema in row:
             return schema  # type: ignore[return-value]
     raise ResidencyError(
-        f"row {row['id']}: its fields {', '.join(sorted(row))} are neither text nor messages nor preferences nor exam items",
+        f"row {row['id']}: its fields {', '.join(sorted(row))} are neither text, messages, preferences nor exam items",
         cure="Name the fields of question and answer with turns: {user: ..., assistant: ...}, or rename them",
     )
 

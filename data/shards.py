@@ -1,9 +1,9 @@
 """Packed rows on disk: written once by the `tokens` stage, read by every rank without copying. No torch here.
 
-`tokens.bin` (uint16 or uint32) and `loss.bin` (uint8, 1 = this token carries loss) hold every document once, end to
-end. `segments.npy` `[n, 2]` are stretches of them, `rows.npy` `[rows + 1]` says which segments make up a row, so a
-document that is seen in five epochs is stored once. `shards.json` holds what a reader must know beside that.
-"""
+`tokens.bin` (uint16 or uint32) and `loss.bin` (uint8, 1 = this token carries loss) hold every document once,
+end to end. `segments.npy` `[n, 2]` are stretches of them, `rows.npy` `[rows + 1]` says which segments make up
+a row, so a document that is seen in five epochs is stored once. `shards.json` holds what a reader must know
+beside that."""
 
 from __future__ import annotations
 
@@ -81,8 +81,8 @@ class PackedRows:
     def __getitem__(self, index: int) -> dict[str, NDArray[np.int64]]:
         """One row, int64 arrays `[max_length]`: `input_ids`, `labels`, `position_ids`.
 
-        Positions restart at each segment and at the padding. Labels are -100 at the first token of a segment, at
-        tokens without loss and in the padding. A row behind the last one is all padding.
+        Positions restart at each segment and at the padding. Labels are -100 at the first token of a segment,
+        at tokens without loss and in the padding. A row behind the last one is all padding.
         """
         assert index >= 0, index
         ids = np.full(self.max_length, self._pad, dtype=np.int64)

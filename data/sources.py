@@ -1,10 +1,9 @@
 """Finds the files of a source, says which bytes it is, and streams its rows. No torch here.
 
-A source is a generated world (`world:NAME`), a local file or directory, or a Hugging Face data set id. An id is looked
-for in the mirror (`RESIDENCY_MIRROR`: `DIR/owner/name/...`), then in the hub's cache, and is downloaded only where
-neither a mirror nor `HF_HUB_OFFLINE` is set. The identity is a hash of the files' bytes, the hub's commit, or the
-world's own code, so that a changed source means a changed chain.
-"""
+A source is a generated world (`world:NAME`), a local file or directory, or a Hugging Face data set id. An id
+is looked for in the mirror (`RESIDENCY_MIRROR`: `DIR/owner/name/...`), then in the hub's cache, and is
+downloaded only where neither a mirror nor `HF_HUB_OFFLINE` is set. The identity is a hash of the files'
+bytes, the hub's commit, or the world's own code, so that a changed source means a changed chain."""
 
 from __future__ import annotations
 
@@ -17,12 +16,16 @@ import re
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from residency import artifact
 from residency.data import world, world_text
 from residency.data.settings import CorpusSettings
 from residency.errors import Exit, ResidencyError
+
+class AbsentError(ResidencyError):
+    """A hub data set that is not here, on a machine that must not ask the hub."""
+
 
 Row = dict[str, Any]
 WORLD = "world:"
@@ -46,7 +49,7 @@ def locate(settings: CorpusSettings) -> list[Path] | None:
 
 
 def identity(settings: CorpusSettings) -> str:
-    """What the source is, without reading rows: hash of the files or of the world's code, or the hub's commit.
+    """What the source is, without reading rows: hash of the files or the world's code, or the hub's commit.
 
     Raises:
         ResidencyError: as `locate`; an empty file.
@@ -79,6 +82,11 @@ def read(settings: CorpusSettings, seed: int) -> Iterator[Row]:
         name = str(path.relative_to(parent)).removesuffix(_suffix(path)).replace("/", ":")
         for number, row in _numbered(path):
             yield row if row.get("id") is not None else {**row, "id": f"{name}:{number}"}
+
+
+def is_local(source: str) -> bool:
+    """Whether a source that is no generated world lies on this machine's disks or in the mirror."""
+    return _local(source) is not None
 
 
 def offline() -> bool:
@@ -184,11 +192,12 @@ def _hub_directory(settings: CorpusSettings) -> Path:
     return Path(snapshot)
 
 
-def _absent(source: str) -> ResidencyError:
+def _absent(source: str) -> AbsentError:
     mirror = os.environ.get("RESIDENCY_MIRROR")
-    return ResidencyError(
-        f"source {source}: neither a local path nor in {f'the mirror {mirror}' if mirror else 'a mirror'} nor in the "
-        "hub's cache, and this process is offline",
+    place = f"the mirror {mirror}" if mirror else "a mirror"
+    return AbsentError(
+        f"source {source}: neither a local path nor in {place} nor in the hub's cache, "
+        "and this process is offline",
         cure=f"Put its files under {mirror or 'RESIDENCY_MIRROR'}/{source}/, or give a local path",
     )
 
@@ -226,9 +235,8 @@ def _numbered(path: Path) -> Iterator[tuple[int, Row]]:
 
 def _lines(path: Path) -> Iterator[str]:
     """Decoded lines with their ends."""
-    opened: IO[bytes] = gzip.open(path, "rb") if path.name.endswith(".gz") else path.open("rb")  # type: ignore[assignment]
     start = 0
-    with opened as file:
+    with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
         for line in file:
             try:
                 yield line.decode("utf-8-sig" if start == 0 else "utf-8")

@@ -1,8 +1,8 @@
-"""Tokenizers: a new byte-level BPE one, loading, and the digest by which two stages agree that theirs is the same.
+"""Tokenizers: a new byte-level BPE one, loading, and the digest by which two stages agree that theirs is the
+same.
 
-The new one has the special tokens and the chat template (`chat_template.jinja`) that every later stage needs, so a
-scratch model can be taught dialogues without its embedding being resized.
-"""
+The new one has the special tokens and the chat template (`chat_template.jinja`) that every later stage needs,
+so a scratch model can be taught dialogues without its embedding being resized."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def train_tokenizer(texts: Iterator[str], vocabulary: int, context: int) -> PreT
 
 
 def chat_template() -> str:
-    """The template of new tokenizers; what the assistant says, with its stop token, is marked as trained on."""
+    """The template of new tokenizers; what the assistant says, with its stop token, is marked for training."""
     return (files("residency.data") / "chat_template.jinja").read_text(encoding="utf-8")
 
 
@@ -85,8 +85,8 @@ def load_tokenizer(directory: Path) -> PreTrainedTokenizerFast:
 def tokenizer_digest(directory: Path) -> str:
     """What makes the ids: hex sha256 over vocabulary, merges, normalisation, added tokens, BOS and EOS.
 
-    Not over what saving may change without changing an id (padding, truncation, the post-processor), and not over the
-    chat template, which a stage may write anew: see `template_digest`.
+    Not over what saving may change without changing an id (padding, truncation, the post-processor), and not
+    over the chat template, which a stage may write anew: see `template_digest`.
     """
     content = _json(directory)
     parts = {key: content.get(key) for key in ("model", "normalizer", "pre_tokenizer", "added_tokens")}

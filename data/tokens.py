@@ -1,8 +1,7 @@
 """The `tokens` stage: corpora are mixed to a budget, tokenised and packed, before any accelerator is held.
 
-Leaves packed rows (`residency.data.shards`) and the receipt: planned and realised share of each corpus, its epochs,
-and how full the rows are.
-"""
+Leaves packed rows (`residency.data.shards`) and the receipt: planned and realised share of each corpus, its
+epochs, and how full the rows are."""
 
 from __future__ import annotations
 
@@ -33,8 +32,8 @@ def run(attempt: Path) -> Path:
     """Make the packed rows of a training stage; returns the tokens artifact.
 
     Raises:
-        ResidencyError: a corpus that is neither text nor dialogues, a model without chat template, or a dialogue
-            longer than a row.
+        ResidencyError: a corpus that is neither text nor dialogues, a model without chat template, or a
+            dialogue longer than a row.
     """
     stage, owner, payload = read_stage(attempt), own(attempt), attempt / "payload"
     shutil.rmtree(payload, ignore_errors=True)
@@ -113,8 +112,8 @@ def _refuse_long(source: Source, max_length: int) -> None:
     if length > max_length:
         long = sum(tokens > max_length for _, tokens, _ in source.spans)
         raise ResidencyError(
-            f"corpus {source.name}: {long} of {len(source.spans)} dialogues are longer than max_length = {max_length}; "
-            f"the longest, {id}, has {length} tokens",
+            f"corpus {source.name}: {long} of {len(source.spans)} dialogues are longer than "
+            f"max_length = {max_length}; the longest, {id}, has {length} tokens",
             cure=f"Set max_length to {length}, or take them out",
         )
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from markupsafe import Markup
 
@@ -34,6 +35,18 @@ class Axis:
         return min(max((value - self.low) / (self.high - self.low), 0.0), 1.0)
 
 
+@dataclass(frozen=True)
+class Rise:
+    """Places values on a vertical axis: pixels from the top."""
+
+    axis: Axis
+    top: float
+    bottom: float
+
+    def __call__(self, value: float) -> float:
+        return self.bottom - (self.bottom - self.top) * self.axis.at(value)
+
+
 def axis(values: Sequence[float], *, ticks: int = 4, around: Sequence[float] = ()) -> Axis:
     """A round axis that holds all values (and those of `around`) with about so many intervals between ticks."""
     known = [*values, *around] or [0.0, 1.0]
@@ -55,26 +68,25 @@ def tick_label(value: float) -> str:
 def forest(span: Axis, effect: tuple[float, float, float], *, mark: str, margin: float, told: str) -> Markup:
     """One row of a forest plot: interval, point (its shape is the verdict's), zero, and the margin as a band."""
     point, low, high = (_percent(span.at(value)) for value in effect)
-    band = span.at(-margin), span.at(margin)
+    left, right = span.at(-margin), span.at(margin)
     return _svg(
-        26,
+        "100%",
         told,
-        Markup('<rect class="band" x="{}" width="{}" y="0" height="26"/>').format(
-            _percent(band[0]), _percent(band[1] - band[0])
+        Markup('<rect class="band" x="{}" width="{}" y="0" height="100%"/>').format(
+            _percent(left), _percent(right - left)
         ),
-        _line("zero", _percent(span.at(0)), 0, 26),
-        Markup('<line class="whisker {}" x1="{}" x2="{}" y1="13" y2="13"/>').format(mark, low, high),
-        _shape(mark, point, 13),
+        Markup('<line class="zero" x1="{0}" x2="{0}" y1="0" y2="100%"/>').format(_percent(span.at(0))),
+        Markup('<line class="whisker {}" x1="{}" x2="{}" y1="50%" y2="50%"/>').format(mark, low, high),
+        Markup('<svg x="{}" y="50%" overflow="visible"><path class="point {}" d="{}"/></svg>').format(
+            point, mark, SHAPES.get(mark, SHAPES["undecided"])
+        ),
     )
 
 
 def forest_axis(span: Axis) -> Markup:
     """Tick labels for a column of forest rows."""
     labels = [
-        Markup('<text class="tick" x="{}" y="11" text-anchor="{}">{}</text>').format(
-            _percent(span.at(tick)), _anchor(span.at(tick)), tick_label(tick)
-        )
-        for tick in span.ticks
+        _text("tick", _percent(span.at(tick)), 12, tick_label(tick), "middle") for tick in span.ticks
     ]
     return _svg(16, "", *labels)
 
@@ -94,12 +106,11 @@ def scores(
         stages: names, left to right.
         series: per run one (value, low, high) or None for each stage.
     """
-    top, bottom, height = 22.0, 138.0, 160
-    y = lambda value: bottom - (bottom - top) * span.at(value)
+    height = 160
+    y = Rise(span, top=22, bottom=138)
     parts = [_grid(span, y)]
     if chance is not None and span.low <= chance <= span.high:
         parts.append(Markup('<line class="chance" x1="0" x2="100%" y1="{0}" y2="{0}"/>').format(_px(y(chance))))
-        parts.append(_text("tick chance-label", "100%", y(chance) - 4, "chance", "end"))
     fits = max(4, round(46 / len(stages)))
     places = [(index + 0.5) / len(stages) for index in range(len(stages))]
     for place, name in zip(places, stages, strict=True):
@@ -107,13 +118,13 @@ def scores(
         parts.append(_text("tick", _percent(place), height - 4, short, "middle"))
     for number, points in reversed(list(enumerate(series))):
         parts.append(_points(places, points, y, second=number > 0, lone=len(series) == 1, show=show))
-    return _svg(height, told, *parts)
+    return _svg(height, told, *parts, style="plot")
 
 
 def _points(
     places: Sequence[float],
     points: Sequence[tuple[float, float, float] | None],
-    y: Callable[[float], float],
+    y: Rise,
     *,
     second: bool,
     lone: bool,
@@ -125,7 +136,7 @@ def _points(
         Markup('<line class="path {}" x1="{}" y1="{}" x2="{}" y2="{}"/>').format(
             style, _percent(a), _px(y(one[0])), _percent(b), _px(y(two[0]))
         )
-        for (a, one), (b, two) in zip(known, known[1:], strict=False)
+        for (a, one), (b, two) in pairwise(known)
     ]
     for place, (value, low, high) in known:
         label = y(low) + 13 if second else y(high) - 6
@@ -144,17 +155,16 @@ def loss_curve(
     steps: Sequence[tuple[int, float]], total: int, *, checkpoints: Sequence[int], level: tuple[float, str] | None, told: str
 ) -> Markup:
     """Training loss over optimizer steps; ticks on the baseline are checkpoints, `level` is a named dashed line."""
-    top, bottom, height = 14.0, 150.0, 172
+    height = 172
     losses = [loss for _, loss in steps]
     span = axis(losses, ticks=3, around=[level[0]] if level else [])
-    y = lambda value: bottom - (bottom - top) * span.at(value)
-    x = lambda step: step / max(total, 1)
+    y = Rise(span, top=14, bottom=150)
     parts = [_grid(span, y)]
     if level:
         parts.append(Markup('<line class="chance" x1="0" x2="100%" y1="{0}" y2="{0}"/>').format(_px(y(level[0]))))
         parts.append(_text("tick", "100%", y(level[0]) - 5, level[1], "end"))
-    parts += [_line("checkpoint", _percent(x(step)), bottom - 5, bottom) for step in checkpoints]
-    path = " ".join(f"{1000 * x(step):.1f},{y(loss):.1f}" for step, loss in thinned(steps, 320))
+    parts += [_line("checkpoint", _percent(step / total), y.bottom - 5, y.bottom) for step in checkpoints]
+    path = " ".join(f"{1000 * step / total:.1f},{y(loss):.1f}" for step, loss in thinned(steps, 320))
     parts.append(
         Markup(
             '<svg width="100%" height="{0}" viewBox="0 0 1000 {0}" preserveAspectRatio="none">'
@@ -163,7 +173,7 @@ def loss_curve(
     )
     parts.append(_text("tick", "0", height - 6, "step 0", "start"))
     parts.append(_text("tick", "100%", height - 6, f"{total:,}", "end"))
-    return _svg(height, told, *parts)
+    return _svg(height, told, *parts, style="plot")
 
 
 def thinned(points: Sequence[tuple[int, float]], most: int) -> list[tuple[int, float]]:
@@ -183,26 +193,19 @@ def share_bar(planned: float | None, realised: float | None, told: str) -> Marku
     return _svg(16, told, *parts)
 
 
-def _grid(span: Axis, y: Callable[[float], float]) -> Markup:
+def _grid(span: Axis, y: Rise) -> Markup:
     lines = [
         Markup('<line class="grid" x1="0" x2="100%" y1="{0}" y2="{0}"/>').format(_px(y(tick))) for tick in span.ticks
     ]
-    labels = [_text("tick", "0", y(tick) - 3, tick_label(tick), "start") for tick in span.ticks]
+    labels = [_text("tick", "-7", y(tick) + 4, tick_label(tick), "end") for tick in span.ticks]
     return Markup("").join([*lines, *labels])
 
 
-def _shape(mark: str, x: str, y: float) -> Markup:
-    path = SHAPES.get(mark, SHAPES["undecided"])
-    return Markup('<svg x="{}" y="{}" overflow="visible"><path class="point {}" d="{}"/></svg>').format(
-        x, _px(y), mark, path
-    )
-
-
-def _svg(height: int, told: str, *parts: Markup) -> Markup:
+def _svg(height: int | str, told: str, *parts: Markup, style: str = "") -> Markup:
     title = Markup("<title>{}</title>").format(told) if told else Markup()
     role = Markup('role="img"') if told else Markup('aria-hidden="true"')
-    return Markup('<svg class="chart" width="100%" height="{}" {}>{}{}</svg>').format(
-        height, role, title, Markup("").join(parts)
+    return Markup('<svg class="chart {}" height="{}" {}>{}{}</svg>').format(
+        style, height, role, title, Markup("").join(parts)
     )
 
 
@@ -212,10 +215,6 @@ def _line(style: str, x: str, y1: float, y2: float) -> Markup:
 
 def _text(style: str, x: str, y: float, text: str, anchor: str) -> Markup:
     return Markup('<text class="{}" x="{}" y="{}" text-anchor="{}">{}</text>').format(style, x, _px(y), anchor, text)
-
-
-def _anchor(share: float) -> str:
-    return "start" if share < 0.02 else "end" if share > 0.98 else "middle"
 
 
 def _percent(share: float) -> str:

@@ -165,8 +165,7 @@ def _chat(task: TaskSettings, tokenizer: Any, messages: list[Message], *, reply:
 
 def _piece(tokenizer: Any, prompt: str, reply: str, *, bos: bool) -> Piece:
     start = [tokenizer.bos_token_id] if bos and tokenizer.bos_token_id is not None else []
-    alone = start + tokenizer.encode(prompt, add_special_tokens=False)
-    joint = start + tokenizer.encode(prompt + reply, add_special_tokens=False)
+    alone, joint = start + _encode(tokenizer, prompt), start + _encode(tokenizer, prompt + reply)
     shared = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(alone, joint, strict=False)))
     return Piece(joint, max(1, min(shared, len(joint) - 1)))
 
@@ -183,10 +182,15 @@ def _document(row: dict[str, Any], tokenizer: Any, max_length: int) -> Item:
     """
     text: str = row["text"]
     start = tokenizer.eos_token_id if tokenizer.bos_token_id is None else tokenizer.bos_token_id
-    ids = [start, *tokenizer.encode(text, add_special_tokens=False)]
+    ids = [start, *_encode(tokenizer, text)]
     windows = [ids[at : at + max_length] for at in range(0, len(ids) - 1, max_length - 1)]
     pieces = [Piece(window, 1) for window in windows]
     return Item(row["id"], cluster_of(row), pieces, [_bytes([text])], None, _digest(text), 0)
+
+
+def _encode(tokenizer: Any, text: str) -> list[int]:
+    """Token ids of a text as it is. Not verbose: a document longer than the window is no cause for a warning."""
+    return list(tokenizer.encode(text, add_special_tokens=False, verbose=False))
 
 
 def _bytes(texts: Iterator[str] | list[str]) -> int:

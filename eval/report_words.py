@@ -18,6 +18,16 @@ METRICS = {
     "preference_accuracy": "pairs ranked rightly",
 }
 
+KINDS = {
+    "scratch": "new model",
+    "pretrain": "pretraining",
+    "cpt": "continual pretraining",
+    "sft": "instruction tuning",
+    "preference": "preference alignment",
+    "evaluate": "evaluation",
+    "export": "ready to load",
+}
+
 
 def number(value: float | None, digits: int = 2, *, sign: bool = False) -> str:
     """`0.81`, `\u22120.05`, `+0.52`; an en dash for what is unknown. Never a negative zero."""
@@ -86,18 +96,23 @@ def within(score: Score) -> str:
 
 
 def headline(run: Run) -> Markup:
-    """The verdict in plain sentences: HTML, escaped."""
+    """The verdict in one or two plain sentences: HTML, escaped."""
     if not run.scores:
         return Markup("This run has no evaluation yet, so there is no verdict.")
-    medicine = [score for score in run.last if score.domain == "medicine"]
-    first = next((score for score in medicine if score.metric == "accuracy"), (medicine or run.last)[0])
-    parts = [_opening(first)]
-    if len(medicine) > 1 and not first.is_reference:
+    medicine = [score for score in run.last if score.domain == "medicine"] or run.last
+    first = next((score for score in medicine if score.metric == "accuracy"), medicine[0])
+    general = _group("General knowledge", [score for score in run.last if score.domain == "general"])
+    return Markup(" ").join(part for part in (_opening(first), general) if part)
+
+
+def supplement(run: Run) -> Markup:
+    """What else must be known before one believes the headline: the other tasks, safety, and the controls."""
+    medicine = [score for score in run.last if score.domain == "medicine" and not score.is_reference]
+    parts = [_group("Safety", [score for score in run.last if score.domain == "safety"]), controls(run)]
+    if len(medicine) > 1:
         better = sum(score.verdict == "better" for score in medicine)
-        parts.append(Markup("{} of {} medicine tasks are better.").format("All" if better == len(medicine) else better, len(medicine)))
-    if not first.is_reference:
-        parts += [_group("General knowledge", [s for s in run.last if s.domain == "general"])]
-        parts += [_group("Safety", [s for s in run.last if s.domain == "safety"])]
+        text = Markup("Medicine in all: {} of {} tasks better.").format(better, len(medicine))
+        parts.insert(0, text)
     return Markup(" ").join(part for part in parts if part)
 
 

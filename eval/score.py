@@ -1,8 +1,8 @@
 """Log-likelihoods of pieces of text under a causal language model, in batches.
 
 Rows are sorted by length and padded on the right; a causal model's real positions never look at the padding,
-so no mask is needed. Logits are made only where something is scored, and in float32 whatever the weights' type:
-on bfloat16's coarse grid several per cent of four-way contests tie.
+so no mask is needed. Logits are made only where something is scored, and in float32 whatever the weights' type
+is: on bfloat16's coarse grid several per cent of four-way contests tie.
 """
 
 from __future__ import annotations

@@ -64,6 +64,8 @@ class Plan:
         self.recipe, self.paths = recipe, paths
         self.stages: dict[str, PlannedStage] = {}
         self.base: BaseModelFiles | None = None
+        self.absent: dict[str, ResidencyError] = {}
+        """Corpora that are not here while this process is offline; a run cannot start."""
         self._write_out()
 
     def _write_out(self) -> None:
@@ -89,8 +91,11 @@ class Plan:
                 self._add_evaluation(f"{name}-evaluation", name, tasks, recipe.evaluation.max_length, name)
 
     def _add_corpus(self, name: str, corpus: CorpusSettings, serves: str | None) -> None:
-        settings = self._seeded(corpus)
-        self._add(name, "corpus", settings, {}, serves=serves, source=sources.identity(corpus))
+        try:
+            source = sources.identity(corpus)
+        except sources.AbsentError as error:
+            self.absent[name], source = error, f"{corpus.source}@absent"
+        self._add(name, "corpus", self._seeded(corpus), {}, serves=serves, source=source)
 
     def _add_training(self, name: str, stage: TrainingStage) -> None:
         template = self._chat_template(name)

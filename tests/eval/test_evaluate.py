@@ -73,5 +73,5 @@ def test_a_bad_task_is_refused_before_the_model_is_read(
     (tmp_path / "nothing").mkdir()
     (tmp_path / "nothing" / "config.json").write_text("{}")
     parents = {"model": tmp_path / "nothing", "items:exam": make_corpus("general", TEXTS)}
-    with pytest.raises(ResidencyError, match="choice needs rows with 'options'"):
+    with pytest.raises(ResidencyError, match="choice needs 'options'"):
         run(make_attempt(settings(CHOICE), parents))

@@ -30,7 +30,7 @@ def test_the_held_out_part_is_taken_where_there_is_one(make_corpus: Callable[...
 
 
 def test_an_aspect_is_chosen_before_the_limit(make_corpus: Callable[..., Path]) -> None:
-    pairs = [
+    pairs: list[dict[str, Any]] = [
         {"id": str(place), "chosen": [], "aspect": "safe" if place % 2 else "correct"} for place in range(6)
     ]
     found = read_items(task("preference", aspect="safe", limit=2), make_corpus("pairs", pairs))
@@ -40,7 +40,7 @@ def test_an_aspect_is_chosen_before_the_limit(make_corpus: Callable[..., Path]) 
 @pytest.mark.parametrize(
     ("rows", "fields", "message"),
     [
-        (TEXTS, {"kind": "choice"}, "choice needs rows with 'options'; item '0' has id, text"),
+        (TEXTS, {"kind": "choice"}, "choice needs 'options' in its rows; '0' has id, text"),
         ([*TEXTS, TEXTS[2]], {"kind": "bits-per-byte"}, "item '2' occurs 2 times"),
         (TEXTS, {"kind": "bits-per-byte", "limit": 1}, "1 independent items in"),
         (TEXTS, {"kind": "bits-per-byte", "aspect": "safe"}, "0 independent items of aspect 'safe'"),
@@ -63,7 +63,7 @@ def test_a_template_that_rewrites_the_prompt_is_refused(
         "chosen": [{"role": "assistant", "content": "So."}],
         "rejected": [{"role": "assistant", "content": "No."}],
     }
-    with pytest.raises(ResidencyError, match="writes the prompt of 'p' differently"):
+    with pytest.raises(ResidencyError, match="rewrites the prompt of 'p'"):
         make_item(task("preference"), pair, tokenizer, 128)
 
 
@@ -76,5 +76,5 @@ def test_every_shipped_task_loads() -> None:
 
 
 def test_an_unknown_task_names_the_nearest() -> None:
-    with pytest.raises(ResidencyError, match="no task 'world-exams'.* world-exam"):
+    with pytest.raises(ResidencyError, match=r"no task 'world-exams'\. Did you mean world-exam"):
         load_task("world-exams")

@@ -1,0 +1,201 @@
+"""Runs a plan: walks the graph, skips what is finished, starts what is missing, and writes verdict and report.
+
+The run directory is the database. One run at a time works in it (a lock says who); a failed or killed run leaves every
+finished artifact and checkpoint in place, and the same command continues.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import importlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from residency import events
+from residency.artifact import RunPaths, check_files, open_attempt, read_stage, write_json
+from residency.errors import Exit, ResidencyError
+from residency.eval.settings import TaskSettings
+from residency.eval.shipped import load_task
+from residency.recipes.plan import Plan, PlannedStage
+from residency.recipes.progress import Progress
+from residency.train.launch import launch, local_processes
+
+IN_PROCESS = {
+    "corpus": "residency.data.corpus",
+    "tokens": "residency.data.tokens",
+    "pairs": "residency.data.pairs",
+    "scratch": "residency.train.scratch",
+    "evaluate": "residency.eval.evaluate",
+    "export": "residency.train.export",
+}
+SPARE_BYTES = 64 * 2**20
+
+
+def run(plan: Plan, *, verify: bool = False) -> None:
+    """Bring every stage of the plan to its artifact.
+
+    Args:
+        verify: rehash the files of finished artifacts instead of comparing sizes only.
+
+    Raises:
+        ResidencyError: the user's mistake, wherever it shows; what is finished stays.
+    """
+    paths = plan.paths
+    with locked(paths):
+        for absent in plan.absent.values():
+            raise absent
+        if plan.base:
+            plan.base.fetch()
+        write_json(paths.recipe, describe(plan))
+        with Progress(paths.events, plan) as progress:
+            worked = [_bring(plan, stage, progress, verify) for stage in plan.stages.values()]
+        if any(worked) or not paths.report.exists():
+            conclude(plan)
+
+
+def _bring(plan: Plan, stage: PlannedStage, progress: Progress, verify: bool) -> bool:
+    """Skip or run one stage; whether it ran."""
+    if stage.finished:
+        if faults := check_files(stage.artifact, rehash=verify):
+            raise ResidencyError(faults[0], cure=f"Remove {stage.artifact} to make it again")
+        events.emit(plan.paths.events, "stage_skipped", stage.name)
+        progress.skipped(stage)
+        return False
+    attempt = open_attempt(plan.paths, plan.stage_file(stage))
+    _check_room(plan.paths.root)
+    events.emit(plan.paths.events, "stage_started", stage.name, kind=stage.kind)
+    progress.started(stage)
+    started = time.monotonic()
+    try:
+        if stage.trains:
+            processes = local_processes(stage.execution["engine"]["processes"])
+            launch(attempt, processes, plan.paths.logs / f"{stage.name}.log", progress.update)
+        else:
+            run_in_process(attempt)
+    except ResidencyError as error:
+        events.emit(plan.paths.events, "stage_failed", stage.name, reason=str(error), exit_code=int(error.code))
+        raise
+    assert stage.finished, f"stage {stage.name} ended without its artifact"
+    seconds = round(time.monotonic() - started, 2)
+    events.emit(plan.paths.events, "stage_finished", stage.name, seconds=seconds)
+    progress.finished(stage, seconds)
+    return True
+
+
+def run_in_process(attempt: Path) -> Path:
+    """Run a stage that needs no ranks, from its attempt directory; returns the artifact."""
+    stage = read_stage(attempt)
+    artifact = RunPaths(stage.run).artifact(stage.name, stage.identity)
+    if (artifact / "manifest.json").exists():
+        return artifact
+    if stage.kind not in IN_PROCESS:
+        raise ResidencyError(
+            f"stage {stage.name} is of kind {stage.kind}", cure="Start it with torchrun -m residency.train.worker"
+        )
+    _quiet()
+    made: Path = importlib.import_module(IN_PROCESS[stage.kind]).run(attempt)
+    return made
+
+
+def conclude(plan: Plan) -> None:
+    """Write `verdict.json` and `report.html` from what the finished stages left; needs no model."""
+    from residency.eval import report, verdict
+
+    evaluation = plan.recipe.evaluation
+    records = {
+        stage.serves or stage.name: stage.artifact
+        for stage in plan.stages.values()
+        if stage.kind == "evaluate" and stage.finished
+    }
+    if records:
+        verdict.write(
+            plan.paths.verdict,
+            records,
+            against=evaluation.against or next(iter(records)),
+            tasks=tasks_of(plan),
+            resamples=evaluation.resamples,
+        )
+    report.write(plan.paths.root, siblings=siblings(plan.paths.root))
+
+
+def siblings(run: Path) -> list[Path]:
+    """Other runs beside this one whose name begins with the same recipe name, such as one without replay."""
+    stem = run.name.split("-")[0]
+    return [
+        path.parent
+        for path in sorted(run.parent.glob(f"{stem}*/verdict.json"))
+        if path.parent.name != run.name
+    ]
+
+
+def tasks_of(plan: Plan) -> list[TaskSettings]:
+    """The recipe's tasks, shipped ones loaded."""
+    return [load_task(task) if isinstance(task, str) else task for task in plan.recipe.evaluation.tasks]
+
+
+def describe(plan: Plan) -> dict[str, Any]:
+    """`recipe.json`: the resolved recipe and the graph, for the report and `residency status`."""
+    return {
+        "name": plan.recipe.name,
+        "recipe": json.loads(plan.recipe.model_dump_json(by_alias=True)),
+        "stages": [
+            {
+                "name": stage.name,
+                "kind": stage.kind,
+                "identity": stage.identity,
+                "parents": stage.parents,
+                "for": stage.serves,
+            }
+            for stage in plan.stages.values()
+        ],
+    }
+
+
+@contextmanager
+def locked(paths: RunPaths) -> Iterator[None]:
+    """Hold the run directory; a second run on it is refused.
+
+    Raises:
+        ResidencyError: the directory cannot be written, or another run holds it.
+    """
+    try:
+        paths.root.mkdir(parents=True, exist_ok=True)
+        lock = paths.lock.open("a+")
+    except OSError as error:
+        raise ResidencyError(f"{paths.root}: {error.strerror}", cure="Choose a directory with --runs") from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            lock.seek(0)
+            raise ResidencyError(
+                f"{paths.root} is in use by process {lock.read().strip()}", cure="Wait for it, or end it"
+            ) from error
+        lock.truncate(0)
+        lock.write(f"{os.getpid()} on {os.uname().nodename}")
+        lock.flush()
+        yield
+
+
+def _check_room(root: Path) -> None:
+    free = shutil.disk_usage(root).free
+    if free < SPARE_BYTES:
+        raise ResidencyError(
+            f"{root}: {free / 2**20:.0f} MiB free, at least {SPARE_BYTES // 2**20} are needed",
+            cure="Free some, or choose another directory with --runs",
+            code=Exit.ENVIRONMENT,
+        )
+
+
+def _quiet() -> None:
+    """Keep the libraries' own progress bars and chatter out of the display."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")

@@ -1,0 +1,108 @@
+"""Everything about a plan that can be known without starting: no torch, no model loaded, seconds at most.
+
+`check` raises on what would fail later and returns notes on what is derived or only known later.
+"""
+
+from __future__ import annotations
+
+from residency.artifact import read_manifest
+from residency.data import sources
+from residency.data.schema import recognise
+from residency.data.settings import CorpusSettings
+from residency.errors import ResidencyError
+from residency.recipes.plan import Plan, PlannedStage
+from residency.recipes.schema import ScratchBase
+from residency.train.batches import accumulation
+from residency.train.launch import local_processes
+from residency.train.settings import EngineSettings, PreferenceSettings, SftSettings, TrainingStage
+
+
+def check(plan: Plan, *, here: bool = True) -> list[str]:
+    """Validate a plan; returns notes for the user.
+
+    Args:
+        here: the recipe will run on this machine (else as Slurm jobs of the `cluster` block).
+
+    Raises:
+        ResidencyError: whatever would make a stage fail.
+    """
+    notes: list[str] = []
+    for name, settings in plan.recipe.corpora.items():
+        notes += _check_corpus(plan, name, settings)
+    for name, stage in plan.recipe.stages.items():
+        if isinstance(stage, TrainingStage):
+            notes += _check_training(plan, name, stage, here)
+    notes += _check_base(plan)
+    return list(dict.fromkeys(notes))
+
+
+def _check_corpus(plan: Plan, name: str, settings: CorpusSettings) -> list[str]:
+    """Its first row is read, so that a wrong file or wrong fields show now."""
+    if f"corpus-{name}" in plan.absent:
+        return [f"corpus {name}: {settings.source} is not here, and this machine is offline: `run` would stop"]
+    if settings.source.startswith(sources.WORLD):
+        return []
+    if not sources.is_local(settings.source):
+        return [f"corpus {name}: {settings.source} is read from the hub"]
+    row = next(iter(sources.read(settings, 0)), None)
+    if row is None:
+        raise ResidencyError(f"corpora.{name}: {settings.source} has no rows")
+    recognise(row, settings.turns)
+    return []
+
+
+def _check_training(plan: Plan, name: str, stage: TrainingStage, here: bool) -> list[str]:
+    planned = plan.stages[name]
+    engine = EngineSettings.model_validate(planned.execution["engine"])
+    cluster = plan.recipe.cluster
+    world_size = local_processes(engine.processes) if here else cluster.nodes * cluster.tasks_per_node
+    micro, accumulate = accumulation(name, stage.batch_size, engine, world_size)
+    notes = [
+        f"{name}: {world_size} ranks x {micro} rows x {accumulate} accumulation = {stage.batch_size} rows "
+        f"= up to {stage.batch_size * stage.max_length:,} tokens a step, ZeRO-{engine.zero}"
+    ]
+    _check_adapter(plan, name, stage)
+    longest = _context(plan)
+    if longest and stage.max_length > longest:
+        raise ResidencyError(
+            f"stages.{name}.max_length = {stage.max_length}: the model reads {longest} tokens at most",
+            cure=f"Set max_length to {longest} or less",
+        )
+    if isinstance(stage, SftSettings | PreferenceSettings) and plan.base and plan.base.has_chat_template is False:
+        if not planned.settings["chat_template"]:
+            raise ResidencyError(
+                f"stages.{name}: {plan.base.model} has no chat template", cure="Set chat_template to a Jinja file"
+            )
+    return notes + _progress(planned)
+
+
+def _check_adapter(plan: Plan, name: str, stage: TrainingStage) -> None:
+    parent = plan.recipe.stages.get(stage.parent)
+    if not isinstance(parent, TrainingStage):
+        return
+    left = (parent.lora is not None and parent.lora.finish == "keep") or parent.adapter == "continue"
+    if left and stage.adapter is None:
+        raise ResidencyError(
+            f"stages.{name}: {stage.parent} leaves an adapter", cure="Set adapter: continue or adapter: merge"
+        )
+
+
+def _context(plan: Plan) -> int | None:
+    base = plan.recipe.base
+    if isinstance(base, ScratchBase):
+        return base.scratch.context
+    longest = plan.base.config.get("max_position_embeddings") if plan.base else None
+    return int(longest) if longest else None
+
+
+def _check_base(plan: Plan) -> list[str]:
+    base = plan.base
+    if base is None or base.here:
+        return []
+    return [f"base: {base.model} is not here yet; `run` downloads it, or stops if this machine is offline"]
+
+
+def _progress(stage: PlannedStage) -> list[str]:
+    if stage.finished:
+        return [f"{stage.name}: finished in {read_manifest(stage.artifact).measured.get('seconds')} s"]
+    return []

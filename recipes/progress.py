@@ -1,0 +1,131 @@
+"""The display of a run: live on a terminal, plain lines when piped. It only reads `events.jsonl`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+from residency.artifact import read_manifest
+from residency.recipes.plan import Plan, PlannedStage
+
+LINES_PER_STAGE = 5
+
+
+class Progress:
+    """Shows one stage after another; `update` is called while ranks are training."""
+
+    def __init__(self, events: Path, plan: Plan) -> None:
+        self.console = Console(highlight=False)
+        self.events, self.plan = events, plan
+        self.width = max(len(name) for name in plan.stages)
+        self.position = events.stat().st_size if events.exists() else 0
+        self.live: Live | None = None
+        self.current: PlannedStage | None = None
+        self.next_line = 0.0
+        self.count_skipped = 0
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._close()
+        self._tell_skipped()
+
+    def skipped(self, stage: PlannedStage) -> None:
+        self.count_skipped += 1
+
+    def started(self, stage: PlannedStage) -> None:
+        self._tell_skipped()
+        self.current, self.next_line = stage, 0.0
+        if self.console.is_terminal:
+            self.live = Live(Text(f"  {stage.name}  starting"), console=self.console, transient=True)
+            self.live.start()
+
+    def update(self) -> None:
+        """Show the newest `step` event, if there is one."""
+        step = self._newest_step()
+        if not step or not self.current:
+            return
+        share = step["step"] / step["steps"]
+        line = (
+            f"{self.current.name:{self.width}}  step {step['step']:>5}/{step['steps']}  "
+            f"loss {_number(step['loss'])}  {step['tokens_per_second'] or 0:>7,} tokens/s  "
+            f"{_clock(step['seconds_left'])} left"
+        )
+        if self.live:
+            bar = "━" * round(20 * share)
+            self.live.update(Text.assemble("  ", (f"{bar:20}", "green"), f"  {line}"))
+        elif share >= self.next_line:
+            self.console.print(f"  {line}")
+            self.next_line = share + 1 / LINES_PER_STAGE
+
+    def finished(self, stage: PlannedStage, seconds: float) -> None:
+        self._close()
+        self.console.print(
+            Text.assemble(("✓ ", "green"), f"{stage.name:{self.width}}  {_clock(seconds):>6}  ", (_summary(stage), "dim"))
+        )
+
+    def _newest_step(self) -> dict[str, Any] | None:
+        """The last `step` of the current stage among the events since the last look."""
+        newest = None
+        if not self.events.exists() or self.current is None:
+            return None
+        with self.events.open(encoding="utf-8") as file:
+            file.seek(self.position)
+            for line in iter(file.readline, ""):
+                if not line.endswith("\n"):
+                    break
+                self.position = file.tell()
+                event = json.loads(line)
+                if event["event"] == "step" and event["stage"] == self.current.name:
+                    newest = event
+        return newest
+
+    def _close(self) -> None:
+        if self.live:
+            self.live.stop()
+            self.live = None
+
+    def _tell_skipped(self) -> None:
+        if self.count_skipped:
+            self.console.print(Text(f"· {self.count_skipped} stages finished before, skipped", "dim"))
+        self.count_skipped = 0
+
+
+def _summary(stage: PlannedStage) -> str:
+    """One line on what a finished stage measured."""
+    measured = read_manifest(stage.artifact).measured
+    match stage.kind:
+        case "corpus":
+            held_out = measured.get("held_out_documents")
+            return f"{measured.get('documents', 0):,} documents" + (f", {held_out:,} held out" if held_out else "")
+        case "tokens":
+            return f"{measured.get('tokens', 0):,} tokens in {measured.get('rows', 0):,} rows"
+        case "pairs":
+            return f"{measured.get('pairs', 0):,} pairs"
+        case "evaluate":
+            scores = {name: task["value"] for name, task in measured.get("tasks", {}).items()}
+            return "  ".join(f"{name} {value:.3f}" for name, value in scores.items())
+    if "loss" in measured:
+        engine = measured["engine"]
+        return (
+            f"loss {_number(measured['loss'])}, {measured['tokens_per_second'] or 0:,.0f} tokens/s, "
+            f"ZeRO-{engine['zero']} on {engine['world_size']}"
+        )
+    return ""
+
+
+def _number(value: float | None) -> str:
+    return "   nan" if value is None else f"{value:6.3f}"
+
+
+def _clock(seconds: float | None) -> str:
+    if seconds is None:
+        return "?"
+    return f"{seconds:.1f} s" if seconds < 60 else f"{int(seconds // 60)}:{int(seconds % 60):02d}"

@@ -1,0 +1,152 @@
+"""The command line: `residency run | check | status | report | schema | doctor | submit | stage`.
+
+Only the standard library is imported before a command is chosen, and torch not before a stage needs it.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from residency.errors import Exit, ResidencyError
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__.splitlines()[0])
+RecipeFile = Annotated[Path, typer.Argument(help="Recipe file (YAML).")]
+Overrides = Annotated[list[str] | None, typer.Argument(help="key=value changes, e.g. stages.sft.epochs=2")]
+Runs = Annotated[Path, typer.Option("--runs", help="Directory of all runs.")]
+Mirror = Annotated[Path | None, typer.Option("--mirror", help="Directory with owner/name/... copies of hub repositories.")]
+
+
+@app.command()
+def run(
+    recipe: RecipeFile,
+    overrides: Overrides = None,
+    runs: Runs = Path("runs"),
+    mirror: Mirror = None,
+    verify: Annotated[bool, typer.Option(help="Rehash finished artifacts instead of comparing sizes.")] = False,
+) -> None:
+    """Run a recipe from its base model to the verdict; finished stages are skipped."""
+    from residency.recipes import chain, check
+    from residency.recipes.words import tell
+
+    plan = _plan(recipe, overrides, runs, mirror)
+    check.check(plan)
+    chain.run(plan, verify=verify)
+    tell(plan)
+
+
+@app.command(name="check")
+def check_command(
+    recipe: RecipeFile, overrides: Overrides = None, runs: Runs = Path("runs"), mirror: Mirror = None
+) -> None:
+    """Validate all that can be known without starting, and print the plan."""
+    from residency.recipes import check
+    from residency.recipes.words import print_plan
+
+    plan = _plan(recipe, overrides, runs, mirror)
+    notes = check.check(plan)
+    print_plan(plan, notes)
+
+
+@app.command()
+def status(recipe: RecipeFile, overrides: Overrides = None, runs: Runs = Path("runs"), mirror: Mirror = None) -> None:
+    """Which stages are finished, under way, failed or waiting."""
+    from residency.recipes.words import print_status
+
+    print_status(_plan(recipe, overrides, runs, mirror))
+
+
+@app.command()
+def report(recipe: RecipeFile, overrides: Overrides = None, runs: Runs = Path("runs"), mirror: Mirror = None) -> None:
+    """Write verdict.json and report.html again from what is finished."""
+    from residency.recipes import chain
+
+    plan = _plan(recipe, overrides, runs, mirror)
+    if not plan.paths.root.is_dir():
+        raise ResidencyError(f"no run in {plan.paths.root}", cure="Run the recipe first")
+    chain.conclude(plan)
+    print(plan.paths.report)
+
+
+@app.command()
+def submit(
+    recipe: RecipeFile,
+    overrides: Overrides = None,
+    runs: Runs = Path("runs"),
+    mirror: Mirror = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Write the scripts, submit nothing.")] = False,
+) -> None:
+    """Run a recipe as a chain of Slurm jobs, one per stage."""
+    from residency.recipes import check
+    from residency.slurm.submit import submit_plan
+
+    plan = _plan(recipe, overrides, runs, mirror)
+    check.check(plan, here=False)
+    for job in submit_plan(plan, dry_run=dry_run):
+        print(f"{job.job_id or 'not submitted':>13}  {job.name:24}  {job.script}")
+
+
+@app.command()
+def stage(attempt: Annotated[Path, typer.Argument(help="Attempt directory of a stage without ranks.")]) -> None:
+    """Run one prepared stage that needs no ranks (what a Slurm job of such a stage calls)."""
+    from residency.recipes.chain import run_in_process
+
+    print(run_in_process(attempt.resolve()))
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of recipes, for editors."""
+    from residency.recipes.schema import json_schema
+
+    print(json_schema(), end="")
+
+
+@app.command()
+def doctor(mirror: Mirror = None) -> None:
+    """What this machine offers: accelerators, attention, DeepSpeed ops, Slurm, mirror."""
+    from residency.recipes.doctor import print_doctor
+
+    if mirror:
+        os.environ["RESIDENCY_MIRROR"] = str(mirror.resolve())
+    print_doctor()
+
+
+def _plan(recipe: Path, overrides: list[str] | None, runs: Path, mirror: Path | None):  # type: ignore[no-untyped-def]
+    from residency.artifact import RunPaths
+    from residency.recipes.plan import Plan
+    from residency.recipes.schema import load
+
+    if mirror:
+        if not mirror.is_dir():
+            raise ResidencyError(f"--mirror {mirror}: no such directory")
+        os.environ["RESIDENCY_MIRROR"] = str(mirror.resolve())
+    loaded = load(recipe, overrides)
+    return Plan(loaded, RunPaths((runs / loaded.name).resolve()))
+
+
+def main() -> None:
+    """Entry of the console script; a user's mistake is one line on stderr and an exit code."""
+    try:
+        app(standalone_mode=False)
+    except typer.Exit as error:
+        sys.exit(error.exit_code)
+    except ResidencyError as error:
+        print(f"residency: {error}", file=sys.stderr)
+        sys.exit(error.code)
+    except KeyboardInterrupt:
+        print("residency: interrupted; the same command continues", file=sys.stderr)
+        sys.exit(Exit.RUN_AGAIN)
+    except Exception as error:
+        if type(error).__module__.startswith(("click", "typer")):
+            error.show()  # type: ignore[attr-defined]
+            sys.exit(Exit.USER_INPUT)
+        raise
+
+
+if __name__ == "__main__":
+    main()
