@@ -1,11 +1,12 @@
-"""Makes preference pairs of questions and answers: a row's own answer against another row's. No torch here.
+"""Makes preference pairs of questions and answers: a row's own answer against another's. No torch here.
 
-The rejected answer belongs to another question of the same kind (a field both rows share), so it is fluent, of
-the same genre, and wrong only in what it is about.
+The rejected answer belongs to another question of the same kind (a field both rows share), so it is fluent,
+of the same genre, and wrong only in what it is about.
 
-How: the rows of a kind are sorted by the length of their answers and cut into windows of neighbours; in a window
-every row gets the answer of the next one in a random circle. So each answer is chosen once and rejected once: a
-model cannot tell the sides apart by length or by words, only by the question.
+How: the rows of a kind are sorted by the length of their answers and cut into windows of neighbours; in a
+window every row gets the answer of the next one in a random circle. So each answer is chosen once and
+rejected once: a model cannot tell the sides apart by length or by words, only by the question. Rows whose
+neighbours all say the same take the nearest other answer further away.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from residency.errors import ResidencyError
 
 Row = dict[str, Any]
 WINDOW = 8
+REACH = 1024  # neighbours on either side that are looked through where the window says one thing
 DROPPED = "no other answer of the same kind"
 
 
@@ -86,13 +88,17 @@ def _others(members: list[Answered], random: Random) -> dict[int, Answered]:
     members.sort(key=lambda row: len(row.answer))
     other: dict[int, Answered] = {}
     for at in range(0, len(members), WINDOW):
-        # The last window reaches back, so that it is never too small to find another answer in.
-        window = members[at : at + WINDOW]
-        around = window if len(window) == WINDOW else members[max(0, len(members) - WINDOW) :]
-        circle = random.sample(around, len(around))
+        circle = random.sample(members[at : at + WINDOW], len(members[at : at + WINDOW]))
+        around = members[max(0, at - REACH) : at + REACH]
         for place, row in enumerate(circle):
             following = circle[place + 1 :] + circle[:place]
-            found = next((candidate for candidate in following if row.differs(candidate)), None)
-            if found and id(row) not in other:
+            found = next(filter(row.differs, following), None) or _nearest(row, around)
+            if found:
                 other[id(row)] = found
     return other
+
+
+def _nearest(row: Answered, around: list[Answered]) -> Answered | None:
+    return min(
+        filter(row.differs, around), key=lambda other: abs(len(other.answer) - len(row.answer)), default=None
+    )

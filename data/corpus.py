@@ -75,6 +75,18 @@ def schema_of(artifact: Path) -> str:
     return str(read_manifest(artifact).measured["schema"])
 
 
+def _line(row: Row) -> str:
+    line = json.dumps(row, ensure_ascii=False) + "\n"
+    try:
+        line.encode()
+    except UnicodeEncodeError as error:
+        raise ResidencyError(
+            f"row {row['id']}: half a surrogate pair ({error.object[error.start]!r}) in its text",
+            cure="Mend or drop the row",
+        ) from error
+    return line
+
+
 class Reader:
     """Streams one source into the files of its parts; knows the schema and what was dropped."""
 
@@ -97,7 +109,7 @@ class Reader:
         count = 0
         with (payload / f"{part}.jsonl").open("w", encoding="utf-8") as file:
             for row in islice(pairs, self.settings.limit if part == "train" else None):
-                file.write(json.dumps(row, ensure_ascii=False) + "\n")
+                file.write(_line(row))
                 count += 1
         if not count:
             dropped = ", ".join(f"{times} {reason}" for reason, times in self.dropped.items())

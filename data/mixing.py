@@ -95,11 +95,6 @@ class Source:
         return random.permutation(documents).astype(np.int64)
 
 
-def budgets(shares: dict[str, float], tokens: int) -> dict[str, int]:
-    """Tokens of each corpus out of `tokens` in all; `shares` add up to 1."""
-    return {name: round(share * tokens) for name, share in shares.items()}
-
-
 def check_shares(taken: list[Taken], shares: dict[str, float], longest: int) -> dict[str, dict[str, Any]]:
     """The receipt: planned and realised share of each corpus.
 

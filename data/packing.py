@@ -70,7 +70,7 @@ def best_fit(lengths: Ints, capacity: int, random: np.random.Generator) -> Ints:
 
 
 def pack(segments: Ints, max_length: int, random: np.random.Generator) -> tuple[Ints, Ints]:
-    """Segments in packed order `[segments, 2]`, and offsets of the rows, in random order, into them `[rows + 1]`."""
+    """Segments in packed order `[segments, 2]`, and where each row starts in them `[rows + 1]`, shuffled."""
     row_of = best_fit(segments[:, 1] - segments[:, 0], max_length, random)
     rows = int(row_of.max()) + 1 if len(row_of) else 0
     shuffled = random.permutation(rows)[row_of]

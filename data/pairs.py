@@ -31,8 +31,8 @@ def run(attempt: Path) -> Path:
     """Check and write the pairs of a preference stage; returns the tokens artifact (`pairs/`).
 
     Raises:
-        ResidencyError: another kind of corpus, a model without chat template, or a pair that teaches nothing or
-            does not fit.
+        ResidencyError: another kind of corpus, a model without chat template, or a pair that teaches nothing
+            or does not fit.
     """
     from datasets import Dataset, disable_progress_bars
 
@@ -109,8 +109,8 @@ def _refuse_long(pairs: list[Row], lengths: list[tuple[int, int]], max_length: i
     long = sum(max(both) > max_length for both in lengths)
     worst = next(pair["id"] for pair, both in zip(pairs, lengths, strict=True) if max(both) == longest)
     raise ResidencyError(
-        f"corpus {name}: {long} of {len(pairs)} pairs are longer than max_length = {max_length}; the longest, "
-        f"{worst}, has {longest} tokens with its prompt",
+        f"corpus {name}: {long} of {len(pairs)} pairs are longer than max_length = {max_length}; "
+        f"the longest, {worst}, has {longest} tokens with its prompt",
         cure=f"Set max_length to {longest}, or take them out",
     )
 

@@ -37,11 +37,12 @@ def recognise(row: Row, turns: Turns | None) -> Schema:
         return "preference"
     if any(key in row for key in (*OPTIONS, "opa")):
         return "choice"
-    for schema in ("messages", "text"):
-        if schema in row:
-            return schema  # type: ignore[return-value]
+    if "messages" in row:
+        return "messages"
+    if "text" in row:
+        return "text"
     raise ResidencyError(
-        f"row {row['id']}: its fields {', '.join(sorted(row))} are neither text, messages, preferences nor exam items",
+        f"row {row['id']}: its fields {', '.join(sorted(row))} are no text, messages, pair or exam item",
         cure="Name the fields of question and answer with turns: {user: ..., assistant: ...}, or rename them",
     )
 

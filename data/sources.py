@@ -23,6 +23,7 @@ from residency.data import world, world_text
 from residency.data.settings import CorpusSettings
 from residency.errors import Exit, ResidencyError
 
+
 class AbsentError(ResidencyError):
     """A hub data set that is not here, on a machine that must not ask the hub."""
 
@@ -45,7 +46,14 @@ def locate(settings: CorpusSettings) -> list[Path] | None:
     directory = _local(settings.source)
     if directory is None:
         return _choose(settings, _hub_directory(settings), one=True)
-    return [directory] if directory.is_file() else _choose(settings, directory, one=False)
+    if directory.is_dir():
+        return _choose(settings, directory, one=False)
+    if settings.file or not _is_data(directory):
+        raise ResidencyError(
+            f"source {directory}{f' with file {settings.file}' if settings.file else ''}: not a data file",
+            cure=f"Leave file out, and give one that ends in {' '.join(SUFFIXES)}",
+        )
+    return [directory]
 
 
 def identity(settings: CorpusSettings) -> str:
@@ -109,7 +117,7 @@ def _world_rows(settings: CorpusSettings, seed: int) -> Iterator[Row]:
 
 def _local(source: str) -> Path | None:
     """A local file or directory, or one of the mirror; None for a data set that the hub must give."""
-    if (path := Path(source).expanduser()).exists():
+    if source and (path := Path(source).expanduser()).exists():
         return path
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", source) or source.startswith(".") or source.endswith(SUFFIXES):
         raise ResidencyError(
@@ -235,6 +243,13 @@ def _numbered(path: Path) -> Iterator[tuple[int, Row]]:
 
 def _lines(path: Path) -> Iterator[str]:
     """Decoded lines with their ends."""
+    try:
+        yield from _decoded(path)
+    except (gzip.BadGzipFile, EOFError) as error:
+        raise ResidencyError(f"{path}: not a whole gzip file ({error})") from error
+
+
+def _decoded(path: Path) -> Iterator[str]:
     start = 0
     with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
         for line in file:

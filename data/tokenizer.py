@@ -66,7 +66,7 @@ def train_tokenizer(texts: Iterator[str], vocabulary: int, context: int) -> PreT
 
 
 def chat_template() -> str:
-    """The template of new tokenizers; what the assistant says, with its stop token, is marked for training."""
+    """The template of new tokenizers; what the assistant says, with its stop token, is marked."""
     return (files("residency.data") / "chat_template.jinja").read_text(encoding="utf-8")
 
 
@@ -79,7 +79,7 @@ def load_tokenizer(directory: Path) -> PreTrainedTokenizerFast:
     from transformers import AutoTokenizer
 
     _json(directory)
-    return AutoTokenizer.from_pretrained(directory, trust_remote_code=False)  # type: ignore[no-any-return]
+    return AutoTokenizer.from_pretrained(directory, trust_remote_code=False)
 
 
 def tokenizer_digest(directory: Path) -> str:

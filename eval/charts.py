@@ -1,8 +1,9 @@
 """Small charts as inline SVG, drawn without a library.
 
-Why by hand: the report is one file that opens offline, follows light and dark, and prints. How: x is always in
-percent of the width and y in pixels, so that a chart fits any column while text and strokes keep their size; colours
-are classes of `report.css`; every value stands in a `<title>`, the browser's own tooltip. All text is escaped.
+Why by hand: the report is one file that opens offline, follows light and dark, and prints. How: x is always
+in percent of the width and y in pixels, so that a chart fits any column while text and strokes keep their
+size; colours are classes of `report.css`; every value stands in a `<title>`, the browser's own tooltip. All
+text is escaped.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ class Rise:
 
 
 def axis(values: Sequence[float], *, ticks: int = 4, around: Sequence[float] = ()) -> Axis:
-    """A round axis that holds all values (and those of `around`) with about so many intervals between ticks."""
+    """A round axis that holds all values (and those of `around`), cut into about `ticks` intervals."""
     known = [*values, *around] or [0.0, 1.0]
     low, high = min(known), max(known)
     if high - low < 1e-9:
@@ -66,7 +67,7 @@ def tick_label(value: float) -> str:
 
 
 def forest(span: Axis, effect: tuple[float, float, float], *, mark: str, margin: float, told: str) -> Markup:
-    """One row of a forest plot: interval, point (its shape is the verdict's), zero, and the margin as a band."""
+    """One row of a forest plot: interval, point in the verdict's shape, zero, and the margin as a band."""
     point, low, high = (_percent(span.at(value)) for value in effect)
     left, right = span.at(-margin), span.at(margin)
     return _svg(
@@ -85,9 +86,7 @@ def forest(span: Axis, effect: tuple[float, float, float], *, mark: str, margin:
 
 def forest_axis(span: Axis) -> Markup:
     """Tick labels for a column of forest rows."""
-    labels = [
-        _text("tick", _percent(span.at(tick)), 12, tick_label(tick), "middle") for tick in span.ticks
-    ]
+    labels = [_text("tick", _percent(span.at(tick)), 12, tick_label(tick), "middle") for tick in span.ticks]
     return _svg(16, "", *labels)
 
 
@@ -100,7 +99,7 @@ def scores(
     show: Callable[[float], str],
     told: str,
 ) -> Markup:
-    """Points with whiskers over stages in order; the first series is this run, a second is drawn hollow and dashed.
+    """Points with whiskers over stages in order; a second series is drawn hollow and dashed.
 
     Args:
         stages: names, left to right.
@@ -110,7 +109,9 @@ def scores(
     y = Rise(span, top=22, bottom=138)
     parts = [_grid(span, y)]
     if chance is not None and span.low <= chance <= span.high:
-        parts.append(Markup('<line class="chance" x1="0" x2="100%" y1="{0}" y2="{0}"/>').format(_px(y(chance))))
+        parts.append(
+            Markup('<line class="chance" x1="0" x2="100%" y1="{0}" y2="{0}"/>').format(_px(y(chance)))
+        )
     fits = max(4, round(46 / len(stages)))
     places = [(index + 0.5) / len(stages) for index in range(len(stages))]
     for place, name in zip(places, stages, strict=True):
@@ -152,16 +153,23 @@ def _points(
 
 
 def loss_curve(
-    steps: Sequence[tuple[int, float]], total: int, *, checkpoints: Sequence[int], level: tuple[float, str] | None, told: str
+    steps: Sequence[tuple[int, float]],
+    total: int,
+    *,
+    checkpoints: Sequence[int],
+    level: tuple[float, str] | None,
+    told: str,
 ) -> Markup:
-    """Training loss over optimizer steps; ticks on the baseline are checkpoints, `level` is a named dashed line."""
+    """Training loss over optimizer steps; small ticks are checkpoints, `level` is a named dashed line."""
     height = 172
     losses = [loss for _, loss in steps]
     span = axis(losses, ticks=3, around=[level[0]] if level else [])
     y = Rise(span, top=14, bottom=150)
     parts = [_grid(span, y)]
     if level:
-        parts.append(Markup('<line class="chance" x1="0" x2="100%" y1="{0}" y2="{0}"/>').format(_px(y(level[0]))))
+        parts.append(
+            Markup('<line class="chance" x1="0" x2="100%" y1="{0}" y2="{0}"/>').format(_px(y(level[0])))
+        )
         parts.append(_text("tick", "100%", y(level[0]) - 5, level[1], "end"))
     parts += [_line("checkpoint", _percent(step / total), y.bottom - 5, y.bottom) for step in checkpoints]
     path = " ".join(f"{1000 * step / total:.1f},{y(loss):.1f}" for step, loss in thinned(steps, 320))
@@ -187,7 +195,9 @@ def share_bar(planned: float | None, realised: float | None, told: str) -> Marku
     """A bar for what was realised, with a tick where the plan was."""
     parts = [Markup('<rect class="track" width="100%" height="10" y="3" rx="2"/>')]
     if realised is not None:
-        parts.append(Markup('<rect class="fill" width="{}" height="10" y="3" rx="2"/>').format(_percent(realised)))
+        parts.append(
+            Markup('<rect class="fill" width="{}" height="10" y="3" rx="2"/>').format(_percent(realised))
+        )
     if planned is not None:
         parts.append(_line("plan", _percent(planned), 0, 16))
     return _svg(16, told, *parts)
@@ -195,7 +205,8 @@ def share_bar(planned: float | None, realised: float | None, told: str) -> Marku
 
 def _grid(span: Axis, y: Rise) -> Markup:
     lines = [
-        Markup('<line class="grid" x1="0" x2="100%" y1="{0}" y2="{0}"/>').format(_px(y(tick))) for tick in span.ticks
+        Markup('<line class="grid" x1="0" x2="100%" y1="{0}" y2="{0}"/>').format(_px(y(tick)))
+        for tick in span.ticks
     ]
     labels = [_text("tick", "-7", y(tick) + 4, tick_label(tick), "end") for tick in span.ticks]
     return Markup("").join([*lines, *labels])
@@ -214,7 +225,9 @@ def _line(style: str, x: str, y1: float, y2: float) -> Markup:
 
 
 def _text(style: str, x: str, y: float, text: str, anchor: str) -> Markup:
-    return Markup('<text class="{}" x="{}" y="{}" text-anchor="{}">{}</text>').format(style, x, _px(y), anchor, text)
+    return Markup('<text class="{}" x="{}" y="{}" text-anchor="{}">{}</text>').format(
+        style, x, _px(y), anchor, text
+    )
 
 
 def _percent(share: float) -> str:

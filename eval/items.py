@@ -189,7 +189,7 @@ def _document(row: dict[str, Any], tokenizer: Any, max_length: int) -> Item:
 
 
 def _encode(tokenizer: Any, text: str) -> list[int]:
-    """Token ids of a text as it is. Not verbose: a document longer than the window is no cause for a warning."""
+    """Token ids of a text as it is; no warning where a document is longer than the window."""
     return list(tokenizer.encode(text, add_special_tokens=False, verbose=False))
 
 

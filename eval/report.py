@@ -1,9 +1,9 @@
 """The report of a run: `runs/<recipe>/report.html`, one file that opens offline.
 
-What: the verdict first, then the chain, scores, gains and losses, curves, data, and how it was run. Why a single page
-of plain HTML and inline SVG: it can be mailed, printed and read in ten years. How: `report_run` reads manifests,
-events and `verdict.json` (no model, no torch), `report_words` and `charts` say and draw it, `report.html.jinja` lays
-it out with everything escaped.
+What: the verdict first, then the chain, scores, gains and losses, curves, data, and how it was run. Why a
+single page of plain HTML and inline SVG: it can be mailed, printed and read in ten years. How: `report_run`
+reads manifests, events and `verdict.json` (no model, no torch), `report_words` and `charts` say and draw
+it, `report.html.jinja` lays it out with everything escaped.
 """
 
 from __future__ import annotations
@@ -27,18 +27,17 @@ Bounds = tuple[float, float, float]
 WORDS = ("number", "interval", "count", "duration", "size", "percent", "chance_of_it", "digits")
 
 
-def write(run: Path, *, siblings: Sequence[Path] | None = None) -> Path:
+def write(run: Path, *, siblings: Sequence[Path] = ()) -> Path:
     """Render the report of a run's directory; returns the file.
 
     Args:
         run: `runs/<recipe>/`. What is missing there is left out of the page.
-        siblings: runs to compare general knowledge with; unless given, those beside this one whose name begins with
-            this one's or the other way round (`quickstart`, `quickstart-no-replay`).
+        siblings: other runs, such as one without replay; general knowledge is drawn beside theirs where they
+            share its tasks.
     """
-    others = [read(path) for path in (_siblings(run) if siblings is None else siblings)]
     target = RunPaths(run).report
     beside = target.with_name(f".{target.name}.{os.getpid()}")
-    beside.write_text(render(read(run), others), encoding="utf-8")
+    beside.write_text(render(read(run), [read(other) for other in siblings]), encoding="utf-8")
     beside.replace(target)
     return target
 
@@ -64,7 +63,9 @@ def render(run: Run, others: Sequence[Run] = ()) -> str:
         comparisons=[comparison for other in others if (comparison := compare(run, other))],
         loss_chart=loss_chart,
         share_bar=charts.share_bar,
-        mixtures=[(stage, tokens) for stage in run.training if (tokens := run.helper(stage, "tokens", "pairs"))],
+        mixtures=[
+            (stage, tokens) for stage in run.training if (tokens := run.helper(stage, "tokens", "pairs"))
+        ],
         passport=passport(run),
         environments=environments(run),
         totals=totals(run),
@@ -85,7 +86,9 @@ def forest(score: Score, span: charts.Axis) -> Markup:
     if score.is_reference or effect is None:
         return Markup()
     mark = "control" if score.domain == "control" else score.verdict
-    told = f"{score.name} after {score.stage}: {report_words.number(score.delta, 3, sign=True)} {score.verdict}"
+    told = (
+        f"{score.name} after {score.stage}: {report_words.number(score.delta, 3, sign=True)} {score.verdict}"
+    )
     return charts.forest(span, effect, mark=mark, margin=score.band, told=told)
 
 
@@ -115,8 +118,12 @@ def compare(run: Run, other: Run) -> dict[str, Any] | None:
         theirs = {score.stage: score for score in other.task(task)}
         both = [(score, theirs[score.stage]) for score in run.task(task) if score.stage in theirs]
         if both:
-            tasks.append({"name": both[-1][0].name, "chart": score_chart([run, other], task), "last": both[-1]})
-    return {"other": other.name, "tasks": tasks, "replay": "replay" in other.name + run.name} if tasks else None
+            tasks.append(
+                {"name": both[-1][0].name, "chart": score_chart([run, other], task), "last": both[-1]}
+            )
+    return (
+        {"other": other.name, "tasks": tasks, "replay": "replay" in other.name + run.name} if tasks else None
+    )
 
 
 def loss_chart(stage: Stage) -> Markup:
@@ -126,7 +133,8 @@ def loss_chart(stage: Stage) -> Markup:
         return Markup()
     total = max(stage.steps[-1].get("steps") or 0, steps[-1][0])
     level = (math.log(2), "ln 2: no preference yet") if stage.kind == "preference" else None
-    told = f"Loss of {stage.name}: {steps[0][1]:.3f} at step {steps[0][0]}, {steps[-1][1]:.3f} at step {steps[-1][0]}"
+    (first, start), (last, end) = steps[0], steps[-1]
+    told = f"Loss of {stage.name}: {start:.3f} at step {first}, {end:.3f} at step {last}"
     return charts.loss_curve(steps, total, checkpoints=stage.checkpoints, level=level, told=told)
 
 
@@ -147,7 +155,9 @@ def environments(run: Run) -> list[dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     for stage in run.chain:
         if stage.manifest and stage.manifest.environment:
-            seen = found.setdefault(repr(stage.manifest.environment), {**stage.manifest.environment, "stages": []})
+            seen = found.setdefault(
+                repr(stage.manifest.environment), {**stage.manifest.environment, "stages": []}
+            )
             seen["stages"].append(stage.name)
     return list(found.values())
 
@@ -161,21 +171,12 @@ def totals(run: Run) -> dict[str, Any]:
         "tokens": sum(stage.measured.get("tokens") or 0 for stage in trained),
         "trained": len(trained),
         "parameters": sizes[0] if sizes else None,
-        "ranks": max((stage.measured.get("engine", {}).get("world_size") or 0 for stage in trained), default=0),
+        "ranks": max(
+            (stage.measured.get("engine", {}).get("world_size") or 0 for stage in trained), default=0
+        ),
     }
 
 
 def _bounds(score: Score) -> Bounds:
     low = score.value if score.value_low is None else score.value_low
     return score.value, low, score.value if score.value_high is None else score.value_high
-
-
-def _siblings(run: Path) -> list[Path]:
-    run = run.resolve()
-    return [
-        other
-        for other in sorted(run.parent.iterdir())
-        if other != run
-        and RunPaths(other).verdict.exists()
-        and (other.name.startswith(f"{run.name}-") or run.name.startswith(f"{other.name}-"))
-    ]

@@ -1,8 +1,8 @@
 """What a report knows of a run: the graph as last run, joined with manifests, events and verdicts.
 
-Why a module of its own: everything that may be missing (an unfinished stage, no evaluation, a crash in mid-line) is
-dealt with here, once, so that words, charts and template only see what exists. How: `recipe.json` gives the stages
-and their identities; only artifacts of these identities count, whatever else lies in the folder.
+Why a module of its own: everything that may be missing (an unfinished stage, no evaluation) is dealt with
+here, once, so that words, charts and template only see what exists. How: `recipe.json` gives the stages and
+their identities; only artifacts of these identities count, whatever else lies in the folder.
 """
 
 from __future__ import annotations
@@ -17,11 +17,12 @@ from pydantic import BaseModel
 
 from residency import events
 from residency.artifact import Manifest, RunPaths, read_attempt, read_manifest
+from residency.errors import Exit
 
 TRAINING = ("pretrain", "cpt", "sft", "preference")
 PREPARATION = ("corpus", "tokens", "pairs")
 DOMAINS = {"medicine": "Medicine", "general": "General knowledge", "safety": "Safety", "control": "Controls"}
-Status = Literal["finished", "reused", "running", "failed", "waiting"]
+Status = Literal["finished", "reused", "running", "paused", "failed", "waiting"]
 
 
 class Score(BaseModel):
@@ -34,6 +35,7 @@ class Score(BaseModel):
     against: str
     metric: str
     n: int
+    clusters: int | None = None
     value: float
     value_low: float | None = None
     value_high: float | None = None
@@ -78,8 +80,13 @@ class Score(BaseModel):
 
     @property
     def mark(self) -> str:
-        """What the badge says. A control has no good direction: it should stay at chance, and is judged by that."""
-        if self.domain != "control" or self.chance is None or self.value_low is None or self.value_high is None:
+        """What the badge says. A control has no good direction: it is judged by staying at chance."""
+        if (
+            self.domain != "control"
+            or self.chance is None
+            or self.value_low is None
+            or self.value_high is None
+        ):
             return self.verdict
         if self.value_low > self.chance:
             return "above chance"
@@ -157,7 +164,11 @@ class Run:
 
     def helper(self, stage: Stage, *kinds: str) -> Stage | None:
         """The stage of one of these kinds that serves `stage`."""
-        found = (other for other in self.stages if other.serves == stage.name and other.kind in kinds and other != stage)
+        found = (
+            other
+            for other in self.stages
+            if other.serves == stage.name and other.kind in kinds and other != stage
+        )
         return next(found, None)
 
     @cached_property
@@ -193,7 +204,9 @@ def read(path: Path) -> Run:
     stages = [_stage(paths, fields) for fields in recipe.get("stages", [])]
     _add_events(paths, {stage.name: stage for stage in stages})
     rows = json.loads(paths.verdict.read_text("utf-8")) if paths.verdict.exists() else []
-    stale = {stage.serves or stage.name for stage in stages if stage.kind == "evaluate" and not stage.manifest}
+    stale = {
+        stage.serves or stage.name for stage in stages if stage.kind == "evaluate" and not stage.manifest
+    }
     stale |= {stage.name for stage in stages if stage.trains and not stage.manifest}
     scores = [Score.model_validate(row) for row in rows if row["stage"] not in stale]
     return Run(path, recipe.get("name", path.name), stages, scores)
@@ -219,9 +232,6 @@ def _add_events(paths: RunPaths, stages: dict[str, Stage]) -> None:
     for event in events.read(paths.events):
         if stage := stages.get(event["stage"]):
             _add_event(stage, event)
-    for stage in stages.values():
-        if stage.status == "failed" and stage.manifest:  # failed once, finished later
-            stage.status, stage.reason = "finished", ""
 
 
 def _add_event(stage: Stage, event: dict[str, Any]) -> None:
@@ -240,5 +250,5 @@ def _add_event(stage: Stage, event: dict[str, Any]) -> None:
         case "stage_skipped" if stage.manifest:
             stage.status = "reused"
         case "stage_failed" if not stage.manifest:
-            stage.status = "failed"
+            stage.status = "paused" if event.get("exit_code") == Exit.RUN_AGAIN else "failed"
             stage.reason = str(event.get("reason") or f"exit code {event.get('exit_code')}")

@@ -1,8 +1,8 @@
 """Numbers and verdicts in words, for the report.
 
-The first sentence is computed, never written by hand: it speaks of the first medicine task of the recipe (so that
-no one picks the prettiest), says how many of the others agree, and then what became of general knowledge, safety
-and the controls.
+The first sentence is computed, never written by hand: it speaks of the first medicine task of the recipe
+(no one picks the prettiest) and of general knowledge; the next ones say how many tasks agree, and of safety
+and controls.
 """
 
 from __future__ import annotations
@@ -92,7 +92,11 @@ def chance_of_it(p: float | None) -> str:
 
 def within(score: Score) -> str:
     """The margin of equivalence: absolute for shares, relative for bits per byte."""
-    return percent(score.band, 0 if score.band >= 0.0095 else 1) if score.lower_is_better else f"{score.margin:g}"
+    return (
+        percent(score.band, 0 if score.band >= 0.0095 else 1)
+        if score.lower_is_better
+        else f"{score.margin:g}"
+    )
 
 
 def headline(run: Run) -> Markup:
@@ -132,14 +136,22 @@ def controls(run: Run) -> Markup:
 def _opening(score: Score) -> Markup:
     value = number(score.value, digits(score))
     if score.lower_is_better:
-        told = Markup("After {} the model needs <b>{}</b> bits per byte on \u201c{}\u201d").format(score.stage, value, score.name)
+        told = Markup("After {} the model needs <b>{}</b> bits per byte on \u201c{}\u201d").format(
+            score.stage, value, score.name
+        )
     elif score.metric == "preference_accuracy":
-        told = Markup("After {} the model prefers the right reply in <b>{}</b> of \u201c{}\u201d").format(score.stage, value, score.name)
+        told = Markup("After {} the model prefers the right reply in <b>{}</b> of \u201c{}\u201d").format(
+            score.stage, value, score.name
+        )
     else:
-        told = Markup("After {} the model scores <b>{}</b> on \u201c{}\u201d").format(score.stage, value, score.name)
+        told = Markup("After {} the model scores <b>{}</b> on \u201c{}\u201d").format(
+            score.stage, value, score.name
+        )
     if score.is_reference or score.delta is None:
         chance = f" (chance {number(score.chance)})" if score.chance is not None else ""
-        return told + Markup("{}. It is the reference: there is nothing to compare it with yet.").format(chance)
+        return told + Markup("{}. It is the reference: there is nothing to compare it with yet.").format(
+            chance
+        )
     more, less = ("more", "fewer") if score.lower_is_better else ("more", "less")
     return told + Markup(", {} {} than {} <span class=ci>{}</span>: <b class='word {}'>{}</b>.").format(
         number(abs(score.delta), digits(score)),

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 Verdict = Literal["better", "equivalent", "worse", "undecided"]
 Interval = tuple[float, float, float]
-DRAWN_AT_ONCE = 2**21  # cluster counts in memory: 16 MiB
+DRAWN_AT_ONCE = 2**20  # counts or draws in memory: 8 MiB
 
 
 def ratio_bootstrap(
@@ -46,17 +46,22 @@ def ratio_bootstrap(
 def _resample(sums: NDArray[np.float64], resamples: int, random: np.random.Generator) -> NDArray[np.float64]:
     """Totals of `resamples` draws of clusters with replacement: `sums` [clusters, k] to [resamples, k].
 
-    Clusters with equal sums are interchangeable, so they are drawn as one: a multinomial over the distinct
-    rows (three, for the difference of right and wrong) gives exactly the same distribution.
+    Clusters with equal sums are interchangeable. Where only a few rows are distinct (three, for the
+    difference of right and wrong), one multinomial over them has the distribution of drawing each cluster.
     """
     import numpy as np
 
     distinct, counts = np.unique(sums, axis=0, return_counts=True)
-    shares, rows = counts / counts.sum(), max(1, DRAWN_AT_ONCE // len(distinct))
-    totals = [
-        random.multinomial(len(sums), shares, size=min(rows, resamples - start)) @ distinct
-        for start in range(0, resamples, rows)
-    ]
+    few, clusters = 8 * len(distinct) < len(sums), len(sums)
+    rows = max(1, DRAWN_AT_ONCE // (len(distinct) if few else clusters))
+    totals = []
+    for start in range(0, resamples, rows):
+        size = min(rows, resamples - start)
+        if few:
+            totals.append(random.multinomial(clusters, counts / clusters, size=size) @ distinct)
+        else:
+            drawn = random.integers(0, clusters, size=(size, clusters), dtype=np.uint32)
+            totals.append(np.column_stack([column[drawn].sum(axis=1) for column in sums.T]))
     return np.concatenate(totals)
 
 

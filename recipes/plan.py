@@ -198,7 +198,7 @@ class Plan:
         return dump | ({"seed": self.recipe.seed} if dump.get("seed") is None else {})
 
     def _dump(self, settings: Any, exclude: set[str] | None = None) -> dict[str, Any]:
-        dump = settings.model_dump(mode="json", exclude=exclude)
+        dump = settings.model_dump(mode="json", exclude=exclude, by_alias=True)
         if isinstance(settings, EvaluateSettings):
             for task in dump["tasks"]:
                 if isinstance(task["items"], dict) and task["items"]["seed"] is None:

@@ -97,19 +97,18 @@ def test_batching_changes_nothing(model: Any, tokenizer: Any, monkeypatch: pytes
     ]
     alone = [direct(model, piece.ids, piece.start) for piece in pieces]
     assert score.log_likelihoods(model, pieces) == pytest.approx(alone, abs=1e-4)
-    monkeypatch.setattr(score, "TOKENS_PER_BATCH", 1)
-    assert {len(batch) for batch in score._batches(pieces, 10)} == {1}
+    monkeypatch.setattr(score, "TOKENS_PER_BATCH", {"cpu": 1})
+    assert {len(batch) for batch in score._batches(pieces, 1, 10)} == {1}
     assert score.log_likelihoods(model, pieces) == pytest.approx(alone, abs=1e-4)
 
 
 def test_batches_stay_within_their_budgets(monkeypatch: pytest.MonkeyPatch) -> None:
     pieces = [Piece([place, *range(length)], 1) for place, length in enumerate([9, 3, 5, 7, 2, 8, 4])]
-    monkeypatch.setattr(score, "TOKENS_PER_BATCH", 16)
-    batches = list(score._batches(pieces, 10))
+    batches = list(score._batches(pieces, 16, 10))
     assert sorted(index for batch in batches for _, readers in batch for index in readers) == list(range(7))
     assert all(len(batch) * len(batch[0][0]) <= 16 for batch in batches)
     monkeypatch.setattr(score, "LOGITS_PER_BATCH", 90)
-    assert all(len(batch) * len(batch[0][0]) <= 9 for batch in score._batches(pieces, 10))
+    assert all(len(batch) * len(batch[0][0]) <= 9 for batch in score._batches(pieces, 16, 10))
 
 
 def test_bits_per_byte_is_the_naive_loop(model: Any, tokenizer: Any) -> None:
