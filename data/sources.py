@@ -163,26 +163,41 @@ def _suffix(path: Path) -> str:
 
 def _hub_commit(source: str) -> str:
     from huggingface_hub import HfApi, constants
-    from huggingface_hub.errors import HfHubHTTPError
 
     reference = Path(constants.HF_HUB_CACHE) / f"datasets--{source.replace('/', '--')}" / "refs" / "main"
     if reference.exists():
         return reference.read_text().strip()
     if offline():
         raise _absent(source)
+    refused, unreachable = hub_errors()
     try:
         return str(HfApi().dataset_info(source).sha)
-    except (HfHubHTTPError, OSError) as error:
-        raise ResidencyError(
-            f"source {source}: {str(error).splitlines()[0]}",
-            cure="Check the id and the network",
-            code=Exit.ENVIRONMENT,
-        ) from error
+    except unreachable as error:
+        raise _absent(source) from error
+    except refused as error:
+        raise _no_answer(source, error) from error
+
+
+def hub_errors() -> tuple[tuple[type[Exception], ...], tuple[type[Exception], ...]]:
+    """What the hub's client raises: where the hub says no, and where it cannot be reached."""
+    from huggingface_hub.errors import HfHubHTTPError
+
+    try:
+        from httpx2 import TransportError
+    except ImportError:  # the client's name in older releases
+        from httpx import TransportError
+    return (HfHubHTTPError, OSError), (TransportError,)
+
+
+def _no_answer(source: str, error: Exception) -> ResidencyError:
+    return ResidencyError(
+        f"source {source}: {str(error).splitlines()[0]}", cure="Check the id and the network", code=Exit.ENVIRONMENT
+    )
 
 
 def _hub_directory(settings: CorpusSettings) -> Path:
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+    from huggingface_hub.errors import LocalEntryNotFoundError
 
     patterns = [settings.file] if settings.file else [f"*{suffix}" for suffix in SUFFIXES]
     try:
@@ -191,12 +206,8 @@ def _hub_directory(settings: CorpusSettings) -> Path:
         )
     except LocalEntryNotFoundError as error:
         raise _absent(settings.source) from error
-    except (HfHubHTTPError, OSError) as error:
-        raise ResidencyError(
-            f"source {settings.source}: {str(error).splitlines()[0]}",
-            cure="Check the id and the network",
-            code=Exit.ENVIRONMENT,
-        ) from error
+    except hub_errors()[0] as error:
+        raise _no_answer(settings.source, error) from error
     return Path(snapshot)
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from residency.artifact import identity_of, sha256
+from residency.data.sources import hub_errors, offline
 from residency.errors import ResidencyError
 from residency.recipes.schema import HubBase
 
@@ -61,17 +62,12 @@ class BaseModelFiles:
                 cure="Download it on a machine with internet, or give its directory",
             )
         from huggingface_hub import snapshot_download
-        from huggingface_hub.errors import HfHubHTTPError
 
+        refused, unreachable = hub_errors()
         try:
             snapshot_download(self.model, revision=self.revision, allow_patterns=WANTED)
-        except (HfHubHTTPError, OSError) as error:
+        except (*refused, *unreachable) as error:
             raise ResidencyError(f"base: {self.model}: {str(error).splitlines()[0]}") from error
-
-
-def offline() -> bool:
-    """Whether the hub must not be asked: a mirror is set, or Hugging Face's own switch."""
-    return bool(os.environ.get("RESIDENCY_MIRROR")) or os.environ.get("HF_HUB_OFFLINE", "0") not in ("", "0")
 
 
 def find_base(base: str | HubBase) -> BaseModelFiles:

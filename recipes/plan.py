@@ -7,6 +7,7 @@ what changes the result (settings, parents, sources), so it is known before anyt
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -101,7 +102,7 @@ class Plan:
         template = self._chat_template(name)
         tokens: TokensSettings | PairsSettings
         if isinstance(stage, PreferenceSettings):
-            tokens = PairsSettings(max_length=stage.max_length, limit=stage.limit)
+            tokens = PairsSettings(max_length=stage.max_length, limit=stage.limit, chat_template=template)
             corpora = [stage.corpus]
         else:
             text = isinstance(stage, TextStage)
@@ -186,10 +187,7 @@ class Plan:
         while name in self.recipe.stages:
             stage = self.recipe.stages[name]
             if isinstance(stage, SftSettings) and stage.chat_template:
-                path = Path(stage.chat_template)
-                if not path.is_file():
-                    raise ResidencyError(f"stages.{name}.chat_template: no file {path}")
-                return path.read_text(encoding="utf-8")
+                return read_template(name, stage.chat_template)
             name = stage.parent
         return None
 
@@ -204,6 +202,23 @@ class Plan:
                 if isinstance(task["items"], dict) and task["items"]["seed"] is None:
                     task["items"]["seed"] = self.recipe.seed
         return dict(dump)
+
+
+def read_template(stage: str, template: str) -> str:
+    """Text of a shipped chat template by its name, or of a file.
+
+    Raises:
+        ResidencyError: neither.
+    """
+    shipped = files("residency.recipes") / "templates"
+    if (shipped / f"{template}.jinja").is_file():
+        return (shipped / f"{template}.jinja").read_text(encoding="utf-8")
+    if not Path(template).is_file():
+        names = ", ".join(sorted(entry.name.removesuffix(".jinja") for entry in shipped.iterdir()))
+        raise ResidencyError(
+            f"stages.{stage}.chat_template = {template}: no such file", cure=f"Give a Jinja file, or one of: {names}"
+        )
+    return Path(template).read_text(encoding="utf-8")
 
 
 def _in_order(recipe: Recipe) -> list[str]:

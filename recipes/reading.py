@@ -137,8 +137,12 @@ def _scalar(node: ScalarNode, place: str) -> Any:
 
 
 def _merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    """`above` changes `below`, mapping by mapping; null takes a key away."""
     merged = dict(below)
     for key, value in above.items():
+        if value is None:
+            merged.pop(key, None)
+            continue
         both = isinstance(value, dict) and isinstance(merged.get(key), dict)
         merged[key] = _merge(merged[key], value) if both else value
     return merged

@@ -21,9 +21,11 @@ def print_plan(plan: Plan, notes: list[str]) -> None:
     for column in ("stage", "kind", "from", "identity", "state"):
         table.add_column(column)
     for stage in plan.stages.values():
-        parents = [*stage.parents.values(), *(path.name for path, _ in stage.outside.values())]
-        table.add_row(stage.name, stage.kind, ", ".join(parents), stage.identity[:8], state(stage))
-    console = Console(highlight=False)
+        parents = [*stage.parents.values(), *("base" for _ in stage.outside)]
+        items = [parent for role, parent in stage.parents.items() if role.startswith("items:")]
+        shown = [parent for parent in parents if parent not in items] + ([f"{len(items)} tasks"] if items else [])
+        table.add_row(stage.name, stage.kind, ", ".join(shown), stage.identity[:8], state(stage))
+    console = Console(highlight=False, soft_wrap=True)
     console.print(table)
     for note in notes:
         console.print(f"  {note}", style="dim")

@@ -1,8 +1,8 @@
 """One sbatch script per stage: what the job asks for, what it checks, what it starts.
 
 A training stage gets one task per rank, every other stage one task. A script is plain bash that a person can
-read, change and submit again: the `#SBATCH` lines, the few environment variables that a stage needs, a check of
-the parents, and the launch, copied from `stage.sbatch` so that both ways of starting are the same program.
+read, change and submit again: the `#SBATCH` lines, the environment variables that a stage needs, a check of the
+parents, and the launch, copied from `stage.sbatch` so that both ways of starting are the same program.
 """
 
 from __future__ import annotations
@@ -128,7 +128,7 @@ def _quote(value: str | Path) -> str:
 
 
 def _plain(value: str) -> str:
-    """Refuse what quoting cannot mend: a new line ends an #SBATCH line, a backslash is read by Slurm itself."""
+    """Refuse what quoting cannot mend: a new line ends an #SBATCH line, Slurm reads a backslash itself."""
     if not value.isprintable() or "\\" in value:
         raise ResidencyError(
             f"{value!r} cannot stand in a job script: it holds a line break, control character or backslash",

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 
 from residency.artifact import StageFile, check_files, read_manifest
-from residency.data.tokenizer import tokenizer_digest
+from residency.data.tokenizer import template_digest, template_of, tokenizer_digest
 from residency.errors import ResidencyError
 from residency.model import base_of
 
@@ -28,6 +28,12 @@ def check(stage: StageFile) -> None:
         raise ResidencyError(
             f"stage {stage.name}: {manifest.stage} was made with another tokenizer than that of {model.name}",
             cure=f"Remove {tokens} and run again",
+        )
+    made_with = manifest.measured.get("template_digest")
+    if stage.kind == "preference" and made_with != template_digest(template_of(model)):
+        raise ResidencyError(
+            f"stage {stage.name}: {manifest.stage} was rendered with another chat template than that of {model.name}",
+            cure="Give the sft stage above the chat_template that its children use",
         )
     config = json.loads((base_of(model)[0] / "config.json").read_text())
     longest = config.get("max_position_embeddings")

@@ -165,7 +165,7 @@ class SftSettings(Optimisation):
     learning_rate: Annotated[float, Field(gt=0)] = 1e-5
     """Peak learning rate."""
     chat_template: str | None = None
-    """File with a Jinja template for models that have none; it is written into the tokenizer."""
+    """Shipped template (`llama-3`) or Jinja file for models that have none; it is written into the tokenizer."""
 
 
 class PreferenceSettings(Optimisation):

@@ -1,0 +1,55 @@
+# Every target works on a fresh clone: it makes .venv and installs what it needs. Python >= 3.11, make, a C++ compiler.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/installed
+
+.PHONY: install quickstart test test-all test-cluster check format bench bench-train schema clean
+
+install: $(STAMP)
+
+# torch first and alone: an unpinned one would bring several gigabytes of CUDA. DeepSpeed builds from its source
+# archive against the installed torch; its shared-memory op is compiled now, or the first start of ranks would wait for it.
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --upgrade pip setuptools wheel ninja
+	$(BIN)/pip install --quiet --constraint constraints.txt torch
+	DS_BUILD_OPS=0 $(BIN)/pip install --quiet --constraint constraints.txt --no-build-isolation deepspeed
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	DS_ACCELERATOR=cpu PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -c "from deepspeed.ops.op_builder import get_default_compute_capabilities; from deepspeed.accelerator import get_accelerator; get_accelerator().create_op_builder('ShareMemCommBuilder').load()" >/dev/null
+	touch $(STAMP)
+
+quickstart: $(STAMP)
+	$(BIN)/residency run recipes/quickstart.yaml
+
+test: $(STAMP)
+	$(BIN)/python -m pytest -q
+
+test-all: $(STAMP)
+	$(BIN)/python -m pytest -q -m "not cluster"
+
+test-cluster: $(STAMP)
+	bash tests/cluster/install.sh
+	$(BIN)/python -m pytest -q -m cluster
+
+check: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -q tests/test_layout.py tests/test_docs.py tests/recipes/test_shipped.py
+
+format: $(STAMP)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: bench-train
+
+bench-train: $(STAMP)
+	$(BIN)/python tests/bench/train.py
+	$(BIN)/python tests/bench/table.py
+
+schema: $(STAMP)
+	$(BIN)/residency schema > docs/recipe.schema.json
+
+clean:
+	rm -rf $(VENV) build dist src/*.egg-info .mypy_cache .ruff_cache .pytest_cache

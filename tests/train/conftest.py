@@ -1,0 +1,144 @@
+"""What the tests of the training stages share: a tiny world, its base, corpora and tokens made once, and a launcher.
+
+The run of `made` holds everything that needs no ranks. A test copies it, so that only the stage under test starts.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from residency.artifact import RunPaths, open_attempt
+from residency.recipes import chain
+from residency.recipes.plan import Plan
+from residency.recipes.schema import load
+from residency.train.launch import launch
+
+Rows = list[dict[str, Any]]
+ORGANS = ("liver", "kidney", "heart", "spleen", "lung")
+SIGNS = ("pain", "fever", "a cough", "a rash", "tired legs", "cold hands and a pale face")
+STAGES: dict[str, dict[str, Any]] = {
+    "cpt": {"kind": "cpt", "mixture": {"texts": 1}, "tokens": 3000, "learning_rate": 3e-3},
+    "sft": {"kind": "sft", "mixture": {"dialogues": 1}, "epochs": 2, "learning_rate": 3e-3},
+    "preference": {"kind": "preference", "corpus": "pairs", "learning_rate": 1e-3},
+}
+COMMON = {"max_length": 64, "batch_size": 4, "save_every": 2}
+
+
+def texts() -> Iterator[dict[str, Any]]:
+    """Sentences of uneven length."""
+    for number in range(60):
+        organ, sign = ORGANS[number % 5], SIGNS[number % 6]
+        more = f" It may take {number} days." * (number % 3)
+        yield {"text": f"An ill {organ} brings {sign}.{more}"}
+
+
+def dialogues() -> Iterator[dict[str, Any]]:
+    """One question and one answer each; answers of uneven length."""
+    for number in range(30):
+        organ, sign = ORGANS[number % 5], SIGNS[number % 6]
+        answer = f"{sign}, {'again ' * (number % 4)}says {organ}"
+        yield {"messages": [said("user", f"{organ} {number}?"), said("assistant", answer)]}
+
+
+def pairs() -> Iterator[dict[str, Any]]:
+    """A good and a bad answer to one question."""
+    for number in range(20):
+        organ, sign = ORGANS[number % 5], SIGNS[number % 6]
+        yield {
+            "prompt": [said("user", f"{organ} {number}?")],
+            "chosen": [said("assistant", sign)],
+            "rejected": [said("assistant", "no " * (number % 3 + 1))],
+        }
+
+
+def said(role: str, content: str) -> dict[str, str]:
+    return {"role": role, "content": content}
+
+
+class World:
+    """One run directory with the finished stages that need no ranks."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def recipe(self, stages: dict[str, dict[str, Any]], engine: dict[str, Any]) -> Path:
+        """Write a recipe (JSON is YAML) whose stages stand on the tiny defaults above; returns its file."""
+        corpora = {path.stem: {"source": str(path)} for path in sorted(self.root.glob("*.jsonl"))}
+        shape = {"layers": 2, "width": 32, "heads": 2, "vocabulary": 400, "context": 128, "tokenizer": ["texts"]}
+        filled = {name: COMMON | STAGES.get(str(own.get("kind", name)), {}) | own for name, own in stages.items()}
+        recipe = {
+            "name": "tiny",
+            "base": {"scratch": shape},
+            "corpora": corpora,
+            "stages": filled,
+            "engine": {"zero": 2, "processes": 2} | engine,
+        }
+        path = self.root / "recipe.yaml"
+        path.write_text(json.dumps(recipe))
+        return path
+
+    def plan(self, stages: dict[str, dict[str, Any]], **engine: Any) -> Plan:
+        """The plan of such a recipe in this world's run directory."""
+        return Plan(load(self.recipe(stages, engine)), RunPaths(self.root / "runs" / "tiny"))
+
+    def attempt(self, plan: Plan, name: str) -> Path:
+        """The opened attempt of a training stage; what it needs and needs no ranks is brought first."""
+        for stage in plan.stages.values():
+            if not stage.trains and not stage.finished:
+                chain.run_in_process(open_attempt(plan.paths, plan.stage_file(stage)))
+        return open_attempt(plan.paths, plan.stage_file(plan.stages[name]))
+
+    def train(self, name: str, own: dict[str, Any] | None = None, **engine: Any) -> Path:
+        """Run one training stage from the base; returns its artifact."""
+        return self.train_all({name: own or {}}, **engine)
+
+    def train_all(self, stages: dict[str, dict[str, Any]], **engine: Any) -> Path:
+        """Run training stages one after another; returns the last one's artifact."""
+        plan = self.plan(stages, **engine)
+        for name in stages:
+            if not plan.stages[name].finished:
+                attempt = self.attempt(plan, name)
+                processes = plan.stages[name].execution["engine"]["processes"]
+                launch(attempt, processes, plan.paths.logs / f"{name}.log", lambda: None)
+        return plan.stages[list(stages)[-1]].artifact
+
+
+@pytest.fixture(autouse=True)
+def _one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The ranks of these tests are started on the CPU, also where there is a GPU."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory) -> World:
+    """Base, corpora and tokens of all stages; not to be changed."""
+    root = tmp_path_factory.mktemp("made")
+    for make in (texts, dialogues, pairs):
+        (root / f"{make.__name__}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in make()))
+    world = World(root)
+    plan = world.plan({name: {} for name in STAGES})
+    world.attempt(plan, "cpt")
+    return world
+
+
+@pytest.fixture
+def world(made: World, tmp_path: Path) -> World:
+    """A copy of `made` to train in. The corpora's paths are part of their identity and stay in `made`."""
+    copy = Copy(tmp_path / "world", made.root)
+    shutil.copytree(made.root / "runs", copy.root / "runs", ignore=shutil.ignore_patterns("*.attempt"))
+    return copy
+
+
+class Copy(World):
+    """A world whose corpora lie in another one."""
+
+    def __init__(self, root: Path, origin: Path) -> None:
+        super().__init__(root)
+        self.origin = origin
