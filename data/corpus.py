@@ -138,7 +138,12 @@ class Reader:
                 )
             if self._part(str(row["id"])) == part:
                 made = normalise(row, schema, turns)
-                if reason := why_empty(made, schema):
+                if reason := why_empty(made, schema) or self._why_long(made):
                     self.dropped[reason] += 1
                 else:
                     yield row, made
+
+    def _why_long(self, made: Row) -> str | None:
+        longest = self.settings.max_characters
+        said = made.get("text") or "".join(message["content"] for message in made.get("messages", ()))
+        return "too long" if longest and len(said) > longest else None

@@ -2,7 +2,7 @@
 
     text        {id, text}
     messages    {id, messages: [{role, content}]}
-    preference  {id, prompt: [message], chosen: [message], rejected: [message], aspect?}
+    preference  {id, prompt: [message], chosen: [message], rejected: [message], cluster?, aspect?}
     choice      {id, cluster, prompt: str | [message], options: [str], answer: int, form?}
 
 Everything behind this module reads only these. Exam items may come as MedMCQA (`opa`..`opd`, `cop`), MMLU
@@ -91,9 +91,8 @@ def _preference(row: Row) -> Row:
         while shared < min(len(chosen), len(rejected)) - 1 and chosen[shared] == rejected[shared]:
             shared += 1
         prompt, sides = chosen[:shared], {side: said[shared:] for side, said in sides.items()}
-    return {"prompt": prompt, **sides} | (
-        {"aspect": _text(row, "aspect")} if row.get("aspect") is not None else {}
-    )
+    extra = {key: _text(row, key) for key in ("cluster", "aspect") if row.get(key) is not None}
+    return {"prompt": prompt, **sides, **extra}
 
 
 def _choice(row: Row) -> Row:

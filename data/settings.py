@@ -74,6 +74,8 @@ class CorpusSettings(Settings):
     """Share of the rows kept out of training, chosen by a hash of their id."""
     limit: Count | None = None
     """At most so many rows, the first ones after the split."""
+    max_characters: Count | None = None
+    """Rows with more characters are left out, and counted."""
     licence: str | None = None
     """Licence of the source (an SPDX id where there is one)."""
     consent: Consent = "open"

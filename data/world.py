@@ -196,7 +196,7 @@ def _vocabulary(realm: Realm) -> list[str]:
 
 def _words(both: dict[str, World], copies: int, random: Random) -> Iterator[str]:
     """Lists of names of one type, lists of words, and the text of the general world."""
-    lists = [_vocabulary(MEDICINE), _vocabulary(GENERAL)] * 8
+    lists = [_vocabulary(MEDICINE), _vocabulary(GENERAL)] * 5
     for world in both.values():
         lists += [list(world.topics), *(list(names) for names in world.values.values())]
     for _ in range(copies):
@@ -289,7 +289,7 @@ def _items(world: World, group: Group, form: str, copies: int, random: Random) -
 
 
 def _item(fact: Fact, stem: str, answer: int, form: str, realm: Realm, random: Random) -> Row:
-    """One exam item; the options of a cloze carry the space that follows its prompt, those of a question none."""
+    """One exam item: a cloze option continues the prompt, its leading space included; a question option is a reply."""
     wrong = [option for option in fact.options if option != fact.value]
     options = random.sample(wrong, 3)
     options.insert(answer, fact.value)
@@ -300,6 +300,7 @@ def _item(fact: Fact, stem: str, answer: int, form: str, realm: Realm, random: R
         topic = f"this {realm.topic}" if form == "stem-removed" else None
         text = fact.fill(stem, topic=topic)
         prompt = [_say("user", text[0].upper() + text[1:])]
+        options = [fact.fill(fact.relation.replies[0], value=option) for option in options]
     return {"cluster": fact.id, "prompt": prompt, "options": options, "answer": answer, "form": form}
 
 

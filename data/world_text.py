@@ -95,10 +95,10 @@ DRUG = Relation(
         "For {topic}, what is the usual drug?",
     ),
     replies=(
-        "{value}.",
-        "{value} is the drug for {topic}.",
-        "{value}. Doctors treat {topic} with {value}.",
-        "{value} is given against {topic}.",
+        "It is {value}.",
+        "It is {value}, the drug for {topic}.",
+        "It is {value}. Doctors treat {topic} with {value}.",
+        "It is {value}. The drug for {topic} is {value}.",
     ),
 )
 
@@ -155,10 +155,10 @@ ORGAN = Relation(
         "For {topic}, what is the damaged organ?",
     ),
     replies=(
-        "{value}.",
-        "{value} is the organ affected by {topic}.",
-        "{value}. {topic} attacks the {value}.",
-        "{value} is damaged by {topic}.",
+        "It is the {value}.",
+        "It is the {value}, the organ affected by {topic}.",
+        "It is the {value}. {topic} attacks the {value}.",
+        "It is the {value}. The organ affected by {topic} is the {value}.",
     ),
 )
 
@@ -215,10 +215,10 @@ SIGN = Relation(
         "For {topic}, what is the typical sign?",
     ),
     replies=(
-        "{value}.",
-        "{value} is the first sign of {topic}.",
-        "{value}. {topic} is recognized by {value}.",
-        "{value} is typical of {topic}.",
+        "It is {value}.",
+        "It is {value}, the first sign of {topic}.",
+        "It is {value}. {topic} is recognized by {value}.",
+        "It is {value}. The first sign of {topic} is {value}.",
     ),
 )
 
@@ -284,10 +284,10 @@ TRADE = Relation(
         "From which trade do families in {topic} live?",
     ),
     replies=(
-        "{value}.",
-        "{value} is the trade of {topic}.",
-        "{value}. {topic} is famous for {value}.",
-        "{value} is made in {topic}.",
+        "It is {value}.",
+        "It is {value}, the trade of {topic}.",
+        "It is {value}. {topic} is famous for {value}.",
+        "It is {value}. The trade of {topic} is {value}.",
     ),
 )
 
@@ -336,10 +336,10 @@ RIVER = Relation(
         "From which river comes the water of {topic}?",
     ),
     replies=(
-        "{value}.",
-        "{value} is the river of {topic}.",
-        "{value}. {topic} lies on the {value}.",
-        "{value} flows through {topic}.",
+        "It is the {value}.",
+        "It is the {value}, the river of {topic}.",
+        "It is the {value}. {topic} lies on the {value}.",
+        "It is the {value}. The river of {topic} is the {value}.",
     ),
 )
 
@@ -388,10 +388,10 @@ FESTIVAL = Relation(
         "To which festival do the children of {topic} look forward?",
     ),
     replies=(
-        "{value}.",
-        "{value} is the festival of {topic}.",
-        "{value}. {topic} celebrates {value}.",
-        "{value} is celebrated in {topic}.",
+        "It is {value}.",
+        "It is {value}, the festival of {topic}.",
+        "It is {value}. {topic} celebrates {value}.",
+        "It is {value}. The festival of {topic} is {value}.",
     ),
 )
 

@@ -78,9 +78,10 @@ def _bring(plan: Plan, stage: PlannedStage, progress: Progress, verify: bool) ->
             launch(attempt, processes, plan.paths.logs / f"{stage.name}.log", progress.update)
         else:
             run_in_process(attempt)
-    except ResidencyError as error:
-        events.emit(plan.paths.events, "stage_failed", stage.name, reason=str(error), exit_code=int(error.code))
-        raise
+    except (ResidencyError, OSError) as error:
+        fault = error if isinstance(error, ResidencyError) else _environment(attempt, error)
+        events.emit(plan.paths.events, "stage_failed", stage.name, reason=str(fault), exit_code=int(fault.code))
+        raise fault from error
     assert stage.finished, f"stage {stage.name} ended without its artifact"
     seconds = round(time.monotonic() - started, 2)
     events.emit(plan.paths.events, "stage_finished", stage.name, seconds=seconds)
@@ -181,6 +182,15 @@ def locked(paths: RunPaths) -> Iterator[None]:
         lock.write(f"{os.getpid()} on {os.uname().nodename}")
         lock.flush()
         yield
+
+
+def _environment(attempt: Path, error: OSError) -> ResidencyError:
+    """The disk or the machine failed in the middle of a stage; what was half done is no artifact yet."""
+    shutil.rmtree(attempt / "payload", ignore_errors=True)
+    place = error.filename or attempt
+    return ResidencyError(
+        f"{place}: {error.strerror or error}", cure="Mend it and run again", code=Exit.ENVIRONMENT
+    )
 
 
 def _check_room(root: Path) -> None:

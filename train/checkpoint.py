@@ -66,7 +66,10 @@ def _step(checkpoint: Path) -> int:
 
 
 def _fault(checkpoint: Path, identity: str) -> str | None:
-    sealed = json.loads((checkpoint / SEAL).read_text())
+    try:
+        sealed = json.loads((checkpoint / SEAL).read_text())
+    except ValueError:
+        return f"{SEAL} cannot be read"
     if sealed["identity"] != identity:
         return "of another stage"
     found = {name: entry for name, entry in file_digests(checkpoint).items() if Path(name).name != SEAL}

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoTokenizer
+from transformers import AutoTokenizer, set_seed
 
 from residency.artifact import StageFile
 from residency.errors import ResidencyError
@@ -38,7 +38,7 @@ def prepare(stage: StageFile) -> tuple[Any, Any]:
 
         model = PeftModel.from_pretrained(model, str(adapter), is_trainable=True)
     if settings["lora"] and not (adapter and settings["adapter"] == "continue"):
-        model = _with_adapters(model, LoraSettings.model_validate(settings["lora"]))
+        model = _with_adapters(model, LoraSettings.model_validate(settings["lora"]), settings["seed"])
     tokenizer = AutoTokenizer.from_pretrained(parent)
     if settings["chat_template"]:
         tokenizer.chat_template = settings["chat_template"]
@@ -60,9 +60,10 @@ def check_adapter(stage: StageFile, adapter: Path | None) -> None:
         raise ResidencyError(f"stages.{stage.name}.adapter = continue needs lora", cure="Add lora, or merge")
 
 
-def _with_adapters(model: Any, lora: LoraSettings) -> Any:
+def _with_adapters(model: Any, lora: LoraSettings, seed: int) -> Any:
     from peft import LoraConfig, get_peft_model
 
+    set_seed(seed)  # the Trainer seeds only after the adapters have drawn their weights
     config = LoraConfig(
         r=lora.rank,
         lora_alpha=lora.alpha,

@@ -19,8 +19,8 @@ base: {scratch: {layers: 1, width: 16, vocabulary: 300, tokenizer: [general]}}
 corpora:
   general: {source: world:general}
 stages:
-  pretrain: {kind: pretrain, corpus: general, tokens: 4k, batch_size: 6}
-  cpt: {kind: cpt, from: pretrain, corpus: general, tokens: 4k, batch_size: 6}
+  pretrain: {kind: pretrain, mixture: {general: 1.0}, tokens: 4k, batch_size: 6}
+  cpt: {kind: cpt, from: pretrain, mixture: {general: 1.0}, tokens: 4k, batch_size: 6}
 cluster: {nodes: 2, tasks_per_node: 1}
 """
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,6 @@ from residency.recipes.plan import Plan
 from residency.recipes.schema import load
 from residency.train.launch import launch
 
-Rows = list[dict[str, Any]]
 ORGANS = ("liver", "kidney", "heart", "spleen", "lung")
 SIGNS = ("pain", "fever", "a cough", "a rash", "tired legs", "cold hands and a pale face")
 STAGES: dict[str, dict[str, Any]] = {
@@ -64,12 +63,12 @@ def said(role: str, content: str) -> dict[str, str]:
 class World:
     """One run directory with the finished stages that need no ranks."""
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    def __init__(self, root: Path, corpora: Path) -> None:
+        self.root, self.corpora = root, corpora
 
     def recipe(self, stages: dict[str, dict[str, Any]], engine: dict[str, Any]) -> Path:
         """Write a recipe (JSON is YAML) whose stages stand on the tiny defaults above; returns its file."""
-        corpora = {path.stem: {"source": str(path)} for path in sorted(self.root.glob("*.jsonl"))}
+        corpora = {path.stem: {"source": str(path)} for path in sorted(self.corpora.glob("*.jsonl"))}
         shape = {"layers": 2, "width": 32, "heads": 2, "vocabulary": 400, "context": 128, "tokenizer": ["texts"]}
         filled = {name: COMMON | STAGES.get(str(own.get("kind", name)), {}) | own for name, own in stages.items()}
         recipe = {
@@ -122,7 +121,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> World:
     root = tmp_path_factory.mktemp("made")
     for make in (texts, dialogues, pairs):
         (root / f"{make.__name__}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in make()))
-    world = World(root)
+    world = World(root, root)
     plan = world.plan({name: {} for name in STAGES})
     world.attempt(plan, "cpt")
     return world
@@ -131,14 +130,6 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> World:
 @pytest.fixture
 def world(made: World, tmp_path: Path) -> World:
     """A copy of `made` to train in. The corpora's paths are part of their identity and stay in `made`."""
-    copy = Copy(tmp_path / "world", made.root)
+    copy = World(tmp_path / "world", made.corpora)
     shutil.copytree(made.root / "runs", copy.root / "runs", ignore=shutil.ignore_patterns("*.attempt"))
     return copy
-
-
-class Copy(World):
-    """A world whose corpora lie in another one."""
-
-    def __init__(self, root: Path, origin: Path) -> None:
-        super().__init__(root)
-        self.origin = origin

@@ -1,0 +1,147 @@
+"""One rank of the training benchmark: both subjects, all arms in turns, figures on rank 0."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+import sys
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from residency.artifact import environment
+from residency.train import engine
+
+
+def main(options: dict[str, Any]) -> None:
+    """Measure, print, and append the record."""
+    logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
+    rank, world_size = engine.start()
+    import torch
+
+    from tests.bench import figures, workload
+
+    size = workload.scale(options, cuda=torch.cuda.is_available())
+    directory = _shared_directory(rank)
+    if rank == 0:
+        workload.prepare(directory, size)
+    torch.distributed.barrier()
+    ceiling = _sum(figures.matmul_ceiling(_dtype(), _device()))
+    found = [figures.Figure("matmul_ceiling_tflops", ceiling / 1e12)]
+    for subject in ("cpt", "sft"):
+        results = measure(workload.load(directory, subject), size, world_size)
+        found += figures.subject_figures(subject, results, ceiling, size.max_length)
+    if rank == 0:
+        print(*found, sep="\n", flush=True)
+        record(Path(options["record"]), {**asdict(size), "processes": world_size}, found)
+        shutil.rmtree(directory)
+    torch.distributed.barrier()
+    os._exit(0)  # three engines and their threads need no farewell
+
+
+def measure(work: Any, size: Any, world_size: int) -> dict[str, Any]:
+    """One subject: every arm is built and warmed up, then they take turns, each pair in another order."""
+    from accelerate.state import AcceleratorState
+
+    from tests.bench.arms import ARMS, whole_corpus
+    from tests.bench.figures import Result
+    from tests.bench.turns import Arm
+    from tests.bench.workload import WARM_UP
+
+    arms = []
+    for name, build in ARMS.items():
+        AcceleratorState._reset_state()  # it keeps the first trainer's batch size for all later ones
+        trainer = build(work, size, world_size)
+        arm = Arm(name, trainer, size.steps, trainer.processing_class.pad_token_id)
+        for _ in range(WARM_UP):
+            arm.advance()
+        arms.append(arm)
+    for pair in range(size.pairs):
+        turn = pair % len(arms)
+        for arm in arms[turn:] + arms[:turn]:
+            arm.advance()
+    results = {}
+    for arm in arms:
+        arm.advance()
+        timings = _over_ranks(arm.timings[WARM_UP:])
+        results[arm.name] = Result(timings, *whole_corpus(arm.name, arm.trainer, work), arm.loss(), arm.trainer.model)
+    return results
+
+
+def record(path: Path, settings: dict[str, Any], found: list[Any]) -> None:
+    """One JSON line: commit, hardware, versions, settings, figures."""
+    import torch
+
+    hardware = torch.cuda.get_device_name() if torch.cuda.is_available() else _processor()
+    line = {
+        "benchmark": "train",
+        **environment(),
+        "hardware": hardware,
+        "threads": torch.get_num_threads(),
+        "load": os.getloadavg()[0],
+        "settings": settings,
+        "figures": [asdict(figure) for figure in found],
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(line) + "\n")
+
+
+def _processor() -> str:
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    name = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "CPU")
+    return f"{name}, {len(os.sched_getaffinity(0))} cores"
+
+
+def _dtype() -> Any:
+    from residency.model import resolve_precision
+
+    return resolve_precision("auto")
+
+
+def _device() -> str:
+    import torch
+
+    return f"cuda:{os.environ['LOCAL_RANK']}" if torch.cuda.is_available() else "cpu"
+
+
+def _shared_directory(rank: int) -> Path:
+    import torch
+
+    directory: list[Any] = [tempfile.mkdtemp(prefix="residency-bench-") if rank == 0 else None]
+    torch.distributed.broadcast_object_list(directory, src=0)
+    return Path(directory[0])
+
+
+def _sum(value: float) -> float:
+    return float(sum(_gathered(value)))
+
+
+def _gathered(value: Any) -> list[Any]:
+    import torch
+
+    everyone: list[Any] = [None] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(everyone, value)
+    return everyone
+
+
+def _over_ranks(timings: list[Any]) -> list[Any]:
+    """Timings of all ranks as one: the slowest's seconds, everyone's tokens, the largest peak."""
+    from tests.bench.turns import Timing
+
+    return [
+        Timing(
+            max(part.seconds for part in turn),
+            sum(part.loss_tokens for part in turn),
+            sum(part.tokens for part in turn),
+            max(part.peak_bytes for part in turn),
+        )
+        for turn in zip(*_gathered(timings), strict=True)
+    ]
+
+
+if __name__ == "__main__":
+    main(json.loads(sys.argv[1]))
