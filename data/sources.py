@@ -15,6 +15,8 @@ import os
 import re
 from collections.abc import Iterator
 from functools import cache
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -182,16 +184,15 @@ def hub_errors() -> tuple[tuple[type[Exception], ...], tuple[type[Exception], ..
     """What the hub's client raises: where the hub says no, and where it cannot be reached."""
     from huggingface_hub.errors import HfHubHTTPError
 
-    try:
-        from httpx2 import TransportError
-    except ImportError:  # the client's name in older releases
-        from httpx import TransportError
-    return (HfHubHTTPError, OSError), (TransportError,)
+    client = import_module("httpx2" if find_spec("httpx2") else "httpx")  # its name differs between releases
+    return (HfHubHTTPError, OSError), (client.TransportError,)
 
 
 def _no_answer(source: str, error: Exception) -> ResidencyError:
     return ResidencyError(
-        f"source {source}: {str(error).splitlines()[0]}", cure="Check the id and the network", code=Exit.ENVIRONMENT
+        f"source {source}: {str(error).splitlines()[0]}",
+        cure="Check the id and the network",
+        code=Exit.ENVIRONMENT,
     )
 
 

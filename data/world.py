@@ -30,7 +30,28 @@ Card = TypeVar("Card")
 DEFAULT_SIZE = 48
 SMALLEST_SIZE = 8
 FORMS = ("trained", "held-out", "stem-removed")
-ONSETS = ("b", "d", "f", "g", "h", "k", "l", "m", "n", "p", "r", "s", "t", "v", "z", "br", "dr", "gr", "kr", "tr")
+ONSETS = (
+    "b",
+    "d",
+    "f",
+    "g",
+    "h",
+    "k",
+    "l",
+    "m",
+    "n",
+    "p",
+    "r",
+    "s",
+    "t",
+    "v",
+    "z",
+    "br",
+    "dr",
+    "gr",
+    "kr",
+    "tr",
+)
 VOWELS = ("a", "e", "i", "o", "u")
 CODAS = ("", "l", "n", "r", "m")
 
@@ -162,7 +183,8 @@ def _listing(facts: Sequence[Fact], realm: Realm, random: Random) -> str:
 def _mixture(facts: Sequence[Fact], decks: Decks) -> str:
     """Sentences about several topics, each of which names its own."""
     return " ".join(
-        fact.fill(decks.deal(fact.id, "named", fact.relation.ending + fact.relation.telling)) for fact in facts
+        fact.fill(decks.deal(fact.id, "named", fact.relation.ending + fact.relation.telling))
+        for fact in facts
     )
 
 
@@ -219,7 +241,9 @@ def _turn(fact: Fact, decks: Decks) -> list[dict[str, str]]:
     return [_say("user", fact.fill(question)), _say("assistant", fact.fill(reply))]
 
 
-def _further(first: Fact, facts: Sequence[Fact], kept_out: set[tuple[str, str]], random: Random) -> list[Fact]:
+def _further(
+    first: Fact, facts: Sequence[Fact], kept_out: set[tuple[str, str]], random: Random
+) -> list[Fact]:
     """Up to two more facts for a dialogue, none of which sets a pair of names beside each other that is kept out."""
     told = [first]
     same_topic = [fact for fact in facts if fact.topic == first.topic and fact is not first]
@@ -322,7 +346,9 @@ SOURCES: tuple[str, ...] = (
 )
 
 
-def _made(source: str, both: dict[str, World], group: Group, form: str, copies: int, random: Random) -> Iterator[Row]:
+def _made(
+    source: str, both: dict[str, World], group: Group, form: str, copies: int, random: Random
+) -> Iterator[Row]:
     if source == "words":
         return ({"text": text} for text in _words(both, copies, random))
     name, _, kind = source.partition("/")
@@ -356,5 +382,7 @@ def rows(
         copies = WORDS_COPIES if source == "words" else USUAL_COPIES[source.partition("/")[2] or "text"]
     # The stem-removed items are the trained ones without the name, hence the same draws.
     drawn = "trained" if form == "stem-removed" else form
-    made = _made(source, worlds(seed, size), facts, form, copies, Random(f"{source} {seed} {size} {facts} {drawn}"))
+    made = _made(
+        source, worlds(seed, size), facts, form, copies, Random(f"{source} {seed} {size} {facts} {drawn}")
+    )
     return ({"id": f"{source}/{number:06d}", **row} for number, row in enumerate(made))

@@ -82,13 +82,17 @@ def find_base(base: str | HubBase) -> BaseModelFiles:
         if directory.is_dir():
             return BaseModelFiles(wanted.model, wanted.revision, directory.resolve(), _digest(directory))
     if wanted.model.count("/") != 1 or wanted.model.startswith((".", "/")):
-        raise ResidencyError(f"base: no directory {wanted.model}", cure="Give a directory or a hub id owner/name")
+        raise ResidencyError(
+            f"base: no directory {wanted.model}", cure="Give a directory or a hub id owner/name"
+        )
     from huggingface_hub import constants
 
     repository = Path(constants.HF_HUB_CACHE) / f"models--{wanted.model.replace('/', '--')}"
     reference = repository / "refs" / (wanted.revision or "main")
     commit = reference.read_text().strip() if reference.exists() else (wanted.revision or "main")
-    return BaseModelFiles(wanted.model, wanted.revision, repository / "snapshots" / commit, f"{wanted.model}@{commit}")
+    return BaseModelFiles(
+        wanted.model, wanted.revision, repository / "snapshots" / commit, f"{wanted.model}@{commit}"
+    )
 
 
 def _digest(directory: Path) -> str:
@@ -97,10 +101,13 @@ def _digest(directory: Path) -> str:
     if manifest.exists():
         return str(json.loads(manifest.read_text())["identity"])
     if not (directory / "config.json").exists():
-        raise ResidencyError(f"base: {directory} holds no config.json", cure="Give a directory in Hugging Face's format")
+        raise ResidencyError(
+            f"base: {directory} holds no config.json", cure="Give a directory in Hugging Face's format"
+        )
     if not list(directory.glob("*.safetensors")):
         raise ResidencyError(
-            f"base: {directory} holds no safetensors weights", cure="Convert it: pickled weights are never loaded"
+            f"base: {directory} holds no safetensors weights",
+            cure="Convert it: pickled weights are never loaded",
         )
     files = sorted(path for pattern in WANTED for path in directory.glob(pattern))
     return identity_of(files={path.name: sha256(path) for path in files})

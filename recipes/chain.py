@@ -80,7 +80,9 @@ def _bring(plan: Plan, stage: PlannedStage, progress: Progress, verify: bool) ->
             run_in_process(attempt)
     except (ResidencyError, OSError) as error:
         fault = error if isinstance(error, ResidencyError) else _environment(attempt, error)
-        events.emit(plan.paths.events, "stage_failed", stage.name, reason=str(fault), exit_code=int(fault.code))
+        events.emit(
+            plan.paths.events, "stage_failed", stage.name, reason=str(fault), exit_code=int(fault.code)
+        )
         raise fault from error
     assert stage.finished, f"stage {stage.name} ended without its artifact"
     seconds = round(time.monotonic() - started, 2)
@@ -97,7 +99,8 @@ def run_in_process(attempt: Path) -> Path:
         return artifact
     if stage.kind not in IN_PROCESS:
         raise ResidencyError(
-            f"stage {stage.name} is of kind {stage.kind}", cure="Start it with torchrun -m residency.train.worker"
+            f"stage {stage.name} is of kind {stage.kind}",
+            cure="Start it with torchrun -m residency.train.worker",
         )
     _quiet()
     made: Path = importlib.import_module(IN_PROCESS[stage.kind]).run(attempt)
@@ -169,7 +172,9 @@ def locked(paths: RunPaths) -> Iterator[None]:
         paths.root.mkdir(parents=True, exist_ok=True)
         lock = paths.lock.open("a+")
     except OSError as error:
-        raise ResidencyError(f"{paths.root}: {error.strerror}", cure="Choose a directory with --runs") from error
+        raise ResidencyError(
+            f"{paths.root}: {error.strerror}", cure="Choose a directory with --runs"
+        ) from error
     with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -39,7 +39,9 @@ def check(plan: Plan, *, here: bool = True) -> list[str]:
 def _check_corpus(plan: Plan, name: str, settings: CorpusSettings) -> list[str]:
     """Its first row is read, so that a wrong file or wrong fields show now."""
     if f"corpus-{name}" in plan.absent:
-        return [f"corpus {name}: {settings.source} is not here, and this machine is offline: `run` would stop"]
+        return [
+            f"corpus {name}: {settings.source} is not here, and this machine is offline: `run` would stop"
+        ]
     if settings.source.startswith(sources.WORLD):
         return []
     if not sources.is_local(settings.source):
@@ -68,10 +70,15 @@ def _check_training(plan: Plan, name: str, stage: TrainingStage, here: bool) -> 
             f"stages.{name}.max_length = {stage.max_length}: the model reads {longest} tokens at most",
             cure=f"Set max_length to {longest} or less",
         )
-    if isinstance(stage, SftSettings | PreferenceSettings) and plan.base and plan.base.has_chat_template is False:
+    if (
+        isinstance(stage, SftSettings | PreferenceSettings)
+        and plan.base
+        and plan.base.has_chat_template is False
+    ):
         if not planned.settings["chat_template"]:
             raise ResidencyError(
-                f"stages.{name}: {plan.base.model} has no chat template", cure="Set chat_template to a Jinja file"
+                f"stages.{name}: {plan.base.model} has no chat template",
+                cure="Set chat_template to a Jinja file",
             )
     return notes + _progress(planned)
 

@@ -30,7 +30,9 @@ def findings() -> dict[str, str]:
     found["C++ compiler"] = shutil.which("c++") or "none (DeepSpeed's shared-memory op cannot be compiled)"
     found["Slurm"] = _slurm()
     mirror = os.environ.get("RESIDENCY_MIRROR")
-    found["mirror"] = f"{mirror}: {_count(Path(mirror))} repositories" if mirror else "none (RESIDENCY_MIRROR not set)"
+    found["mirror"] = (
+        f"{mirror}: {_count(Path(mirror))} repositories" if mirror else "none (RESIDENCY_MIRROR not set)"
+    )
     return found
 
 
@@ -56,7 +58,9 @@ def _accelerators() -> str:
 
 def _attention() -> str:
     flash = importlib.util.find_spec("flash_attn") is not None and count_accelerators() > 0
-    return ", ".join([*(["flash_attention_2"] if flash else []), "sdpa", "flex_attention (forward only on CPU)", "eager"])
+    return ", ".join(
+        [*(["flash_attention_2"] if flash else []), "sdpa", "flex_attention (forward only on CPU)", "eager"]
+    )
 
 
 def _ops() -> str:
@@ -68,7 +72,9 @@ def _ops() -> str:
 def _slurm() -> str:
     if not shutil.which("sinfo"):
         return "no sinfo on PATH"
-    done = subprocess.run(["sinfo", "-h", "-o", "%P %D %t"], capture_output=True, text=True, check=False, timeout=10)
+    done = subprocess.run(
+        ["sinfo", "-h", "-o", "%P %D %t"], capture_output=True, text=True, check=False, timeout=10
+    )
     return done.stdout.strip().replace("\n", "; ") or done.stderr.strip().splitlines()[-1]
 
 

@@ -75,7 +75,9 @@ class Plan:
             self._add_corpus(f"corpus-{name}", corpus, None)
         if isinstance(recipe.base, ScratchBase):
             scratch = recipe.base.scratch
-            parents = {f"corpus:{name}": self._corpus(name, "base.scratch.tokenizer") for name in scratch.tokenizer}
+            parents = {
+                f"corpus:{name}": self._corpus(name, "base.scratch.tokenizer") for name in scratch.tokenizer
+            }
             self._add("base", "scratch", self._seeded(scratch), parents)
         else:
             self.base = find_base(recipe.base)
@@ -88,7 +90,9 @@ class Plan:
             else:
                 self._add_evaluation(name, stage.parent, list(stage.tasks), stage.max_length, name)
             if name in recipe.evaluation.after:
-                tasks = [load_task(task) if isinstance(task, str) else task for task in recipe.evaluation.tasks]
+                tasks = [
+                    load_task(task) if isinstance(task, str) else task for task in recipe.evaluation.tasks
+                ]
                 self._add_evaluation(f"{name}-evaluation", name, tasks, recipe.evaluation.max_length, name)
 
     def _add_corpus(self, name: str, corpus: CorpusSettings, serves: str | None) -> None:
@@ -116,11 +120,16 @@ class Plan:
             )
             corpora = list(stage.mixture)
         parents = {f"corpus:{corpus}": self._corpus(corpus, f"stages.{name}") for corpus in corpora}
-        self._add(f"{name}-tokens", tokens.kind, tokens.model_dump(), {"model": "base", **parents}, serves=name)
+        self._add(
+            f"{name}-tokens", tokens.kind, tokens.model_dump(), {"model": "base", **parents}, serves=name
+        )
         engine = stage.engine or self.recipe.engine
         settings = self._seeded(stage, exclude={"engine", "mixture", "save_every", "keep_checkpoints"})
         settings |= {"precision": engine.precision, "clip": engine.clip, "chat_template": template}
-        execution = {"engine": engine.model_dump(), **stage.model_dump(include={"save_every", "keep_checkpoints"})}
+        execution = {
+            "engine": engine.model_dump(),
+            **stage.model_dump(include={"save_every", "keep_checkpoints"}),
+        }
         self._add(name, stage.kind, settings, {"model": stage.parent, "tokens": f"{name}-tokens"}, execution)
 
     def _add_evaluation(
@@ -178,12 +187,13 @@ class Plan:
     def _corpus(self, name: str, place: str) -> str:
         if name not in self.recipe.corpora:
             raise ResidencyError(
-                f"{place}: no corpus {name!r}", cure=f"Known corpora: {', '.join(self.recipe.corpora) or 'none'}"
+                f"{place}: no corpus {name!r}",
+                cure=f"Known corpora: {', '.join(self.recipe.corpora) or 'none'}",
             )
         return f"corpus-{name}"
 
     def _chat_template(self, name: str) -> str | None:
-        """Text of the chat template in force at a stage: its own, or that of the nearest stage above; None: the model's."""
+        """Text of the chat template in force at a stage, its own or the nearest above; None: the model's."""
         while name in self.recipe.stages:
             stage = self.recipe.stages[name]
             if isinstance(stage, SftSettings) and stage.chat_template:
@@ -216,7 +226,8 @@ def read_template(stage: str, template: str) -> str:
     if not Path(template).is_file():
         names = ", ".join(sorted(entry.name.removesuffix(".jinja") for entry in shipped.iterdir()))
         raise ResidencyError(
-            f"stages.{stage}.chat_template = {template}: no such file", cure=f"Give a Jinja file, or one of: {names}"
+            f"stages.{stage}.chat_template = {template}: no such file",
+            cure=f"Give a Jinja file, or one of: {names}",
         )
     return Path(template).read_text(encoding="utf-8")
 
@@ -230,16 +241,17 @@ def _in_order(recipe: Recipe) -> list[str]:
     known = {"base", *recipe.stages}
     for name, stage in recipe.stages.items():
         if name == "base":
-            raise ResidencyError("stages.base: this name is taken by the recipe's base", cure="Rename the stage")
+            raise ResidencyError(
+                "stages.base: this name is taken by the recipe's base", cure="Rename the stage"
+            )
         if stage.parent not in known:
             raise ResidencyError(
-                f"stages.{name}.from = {stage.parent!r}: no such stage", cure=f"Known: {', '.join(sorted(known))}"
+                f"stages.{name}.from = {stage.parent!r}: no such stage",
+                cure=f"Known: {', '.join(sorted(known))}",
             )
     for name in recipe.evaluation.after + ([recipe.evaluation.against] if recipe.evaluation.against else []):
         if name not in recipe.stages:
-            raise ResidencyError(
-                f"evaluation: no stage {name!r}", cure=f"Known: {', '.join(recipe.stages)}"
-            )
+            raise ResidencyError(f"evaluation: no stage {name!r}", cure=f"Known: {', '.join(recipe.stages)}")
     done = ["base"]
     waiting = list(recipe.stages)
     while waiting:

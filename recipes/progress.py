@@ -33,7 +33,9 @@ class Progress:
     def __enter__(self) -> Progress:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._close()
         self._tell_skipped()
 
@@ -68,7 +70,11 @@ class Progress:
     def finished(self, stage: PlannedStage, seconds: float) -> None:
         self._close()
         self.console.print(
-            Text.assemble(("✓ ", "green"), f"{stage.name:{self.width}}  {_clock(seconds):>6}  ", (_summary(stage), "dim"))
+            Text.assemble(
+                ("✓ ", "green"),
+                f"{stage.name:{self.width}}  {_clock(seconds):>6}  ",
+                (_summary(stage), "dim"),
+            )
         )
 
     def _newest_step(self) -> dict[str, Any] | None:
@@ -104,7 +110,9 @@ def _summary(stage: PlannedStage) -> str:
     match stage.kind:
         case "corpus":
             held_out = measured.get("held_out_documents")
-            return f"{measured.get('documents', 0):,} documents" + (f", {held_out:,} held out" if held_out else "")
+            return f"{measured.get('documents', 0):,} documents" + (
+                f", {held_out:,} held out" if held_out else ""
+            )
         case "tokens":
             return f"{measured.get('tokens', 0):,} tokens in {measured.get('rows', 0):,} rows"
         case "pairs":

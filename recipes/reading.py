@@ -63,11 +63,15 @@ def read_file(path: Path) -> Raw:
     if not path.is_file():
         raise ResidencyError(f"no recipe {path}", cure="Give the path of a YAML file")
     if path.stat().st_size > LARGEST_FILE_BYTES:
-        raise ResidencyError(f"{path} has {path.stat().st_size} bytes", cure="A recipe has less than a megabyte")
+        raise ResidencyError(
+            f"{path} has {path.stat().st_size} bytes", cure="A recipe has less than a megabyte"
+        )
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ResidencyError(f"{path}: byte {error.start} is not UTF-8", cure="Save the file as UTF-8") from error
+        raise ResidencyError(
+            f"{path}: byte {error.start} is not UTF-8", cure="Save the file as UTF-8"
+        ) from error
     raw = Raw({})
     node = _compose(text, str(path))
     if node is None:
@@ -84,7 +88,9 @@ def _compose(text: str, source: str) -> Node | None:
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = f":{mark.line + 1}" if mark else ""
-        raise ResidencyError(f"{source}{line}: {error.problem or error.context}", cure="This is not YAML") from error
+        raise ResidencyError(
+            f"{source}{line}: {error.problem or error.context}", cure="This is not YAML"
+        ) from error
     except (YAMLError, RecursionError) as error:
         raise ResidencyError(f"{source}: {str(error).splitlines()[0]}", cure="This is not YAML") from error
     return node
@@ -107,7 +113,9 @@ def _plain(node: Node, source: str, path: Path_, places: dict[Path_, str], seen:
         key, line = str(key_node.value), key_node.start_mark.line + 1
         if key in values:
             first = places[*path, key].rpartition(":")[2]
-            raise ResidencyError(f"{source}:{line}: {key} was given in line {first} already", cure="Keep one of the two")
+            raise ResidencyError(
+                f"{source}:{line}: {key} was given in line {first} already", cure="Keep one of the two"
+            )
         places[*path, key] = f"{source}:{line}"
         values[key] = _plain(value_node, source, (*path, key), places, seen)
     return values
@@ -118,7 +126,9 @@ def _scalar(node: ScalarNode, place: str) -> Any:
     if node.style in ("'", '"', "|", ">"):
         return text
     if re.fullmatch(r"[-+]?0\d+", text):
-        raise ResidencyError(f"{place}: {text} starts with 0", cure="Quote it if it is text, drop the 0 if a number")
+        raise ResidencyError(
+            f"{place}: {text} starts with 0", cure="Quote it if it is text, drop the 0 if a number"
+        )
     match tag:
         case "null":
             return None
@@ -133,7 +143,9 @@ def _scalar(node: ScalarNode, place: str) -> Any:
             return number
         case "str" | "timestamp":
             return text
-    raise ResidencyError(f"{place}: the YAML tag {node.tag} is not allowed in a recipe", cure="Write a plain value")
+    raise ResidencyError(
+        f"{place}: the YAML tag {node.tag} is not allowed in a recipe", cure="Write a plain value"
+    )
 
 
 def _merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:

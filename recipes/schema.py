@@ -91,7 +91,10 @@ def load(path: Path, overrides: list[str] | None = None) -> Recipe:
 def json_schema() -> str:
     """JSON Schema of a recipe file, for editors."""
     schema = Recipe.model_json_schema(by_alias=True)
-    schema["properties"]["extends"] = {"type": "string", "description": "Another recipe that this one changes."}
+    schema["properties"]["extends"] = {
+        "type": "string",
+        "description": "Another recipe that this one changes.",
+    }
     schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
     return json.dumps(schema, indent=1) + "\n"
 
@@ -107,7 +110,9 @@ def _explain(raw: Raw, fault: Any) -> str:
             return f"{raw.place(path[:-1])}: {key} is missing"
         case "union_tag_invalid":
             kinds = [kind.strip(" '") for kind in fault["ctx"]["expected_tags"].split(",")]
-            return f"{place}: unknown stage kind {fault['ctx']['tag']!r}{_nearest(fault['ctx']['tag'], kinds)}"
+            return (
+                f"{place}: unknown stage kind {fault['ctx']['tag']!r}{_nearest(fault['ctx']['tag'], kinds)}"
+            )
         case "union_tag_not_found":
             return f"{place}: {key}.kind is missing"
     value = fault["input"] if not isinstance(fault["input"], dict | list) else type(fault["input"]).__name__
@@ -158,5 +163,9 @@ def _models(annotation: Any, values: Any) -> list[type[BaseModel]]:
     if get_origin(annotation) in (Union, types.UnionType):
         models = [model for member in get_args(annotation) for model in _models(member, values)]
         kind = values.get("kind") if isinstance(values, dict) else None
-        return [m for m in models if "kind" in m.model_fields and kind in get_args(m.model_fields["kind"].annotation)] or models
+        return [
+            m
+            for m in models
+            if "kind" in m.model_fields and kind in get_args(m.model_fields["kind"].annotation)
+        ] or models
     return [annotation] if isinstance(annotation, type) and issubclass(annotation, BaseModel) else []

@@ -23,7 +23,9 @@ def print_plan(plan: Plan, notes: list[str]) -> None:
     for stage in plan.stages.values():
         parents = [*stage.parents.values(), *("base" for _ in stage.outside)]
         items = [parent for role, parent in stage.parents.items() if role.startswith("items:")]
-        shown = [parent for parent in parents if parent not in items] + ([f"{len(items)} tasks"] if items else [])
+        shown = [parent for parent in parents if parent not in items] + (
+            [f"{len(items)} tasks"] if items else []
+        )
         table.add_row(stage.name, stage.kind, ", ".join(shown), stage.identity[:8], state(stage))
     console = Console(highlight=False, soft_wrap=True)
     console.print(table)
@@ -62,7 +64,9 @@ def tell(plan: Plan) -> None:
         rows = json.loads(plan.paths.verdict.read_text())
         if rows:
             _tell_verdict(console, [row for row in rows if row["stage"] == rows[-1]["stage"]])
-    console.print(f"\nreport   {plan.paths.report}\nverdict  {plan.paths.verdict}", style="dim", soft_wrap=True)
+    console.print(
+        f"\nreport   {plan.paths.report}\nverdict  {plan.paths.verdict}", style="dim", soft_wrap=True
+    )
 
 
 def _tell_verdict(console: Console, rows: list[dict[str, Any]]) -> None:
@@ -76,7 +80,8 @@ def _tell_verdict(console: Console, rows: list[dict[str, Any]]) -> None:
     for row in rows:
         table.add_row(
             row.get("title") or row["task"], str(row["n"]), f"{row['value']:.3f}", f"{row['reference']:.3f}",
-            f"{row['delta']:+.3f} [{row['ci_low']:+.3f}, {row['ci_high']:+.3f}]", f"{MARKS[row['verdict']]} {row['verdict']}",
+            f"{row['delta']:+.3f} [{row['ci_low']:+.3f}, {row['ci_high']:+.3f}]",
+            f"{MARKS[row['verdict']]} {row['verdict']}",
         )  # fmt: skip
     console.print()
     console.print(table)

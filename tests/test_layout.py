@@ -30,7 +30,9 @@ def imports(path: Path) -> Iterator[str]:
             inside = (node.module or "").removeprefix("residency").lstrip(".")
             yield from ([inside] if inside else [alias.name for alias in node.names])
         elif isinstance(node, ast.Import):
-            yield from (a.name.removeprefix("residency.") for a in node.names if a.name.startswith("residency."))
+            yield from (
+                a.name.removeprefix("residency.") for a in node.names if a.name.startswith("residency.")
+            )
 
 
 def level(room: str) -> int:
@@ -74,12 +76,22 @@ def test_files_and_functions_stay_small(repository: Path) -> None:
 
 
 def test_every_module_says_what_it_is(repository: Path) -> None:
-    silent = [path for _, path in modules(repository) if path.stat().st_size and not ast.get_docstring(ast.parse(path.read_text()))]
+    silent = [
+        path
+        for _, path in modules(repository)
+        if path.stat().st_size and not ast.get_docstring(ast.parse(path.read_text()))
+    ]
     assert not silent, silent
 
 
 def test_nothing_unpickles_or_runs_foreign_code(repository: Path) -> None:
     for _, path in modules(repository):
         text = path.read_text()
-        for banned in ("weights_only=False", "trust_remote_code=True", "yaml.load(", "shell=True", "pickle.load"):
+        for banned in (
+            "weights_only=False",
+            "trust_remote_code=True",
+            "yaml.load(",
+            "shell=True",
+            "pickle.load",
+        ):
             assert banned not in text, f"{path}: {banned}"

@@ -39,12 +39,13 @@ def check(stage: StageFile) -> None:
     longest = config.get("max_position_embeddings")
     if longest and stage.settings["max_length"] > longest:
         raise ResidencyError(
-            f"stages.{stage.name}.max_length = {stage.settings['max_length']}: the model reads {longest} tokens at most",
+            f"stages.{stage.name}.max_length = {stage.settings['max_length']}: the model reads {longest} at most",
             cure=f"Set max_length to {longest} or less",
         )
     highest = manifest.measured.get("highest_token")
     if highest is not None and highest >= config["vocab_size"]:
         raise ResidencyError(
-            f"stage {stage.name}: {manifest.stage} holds token {highest}, the model's embedding has {config['vocab_size']} rows",
-            cure="The tokenizer has tokens that the model does not know: resize the embedding, or use its own tokenizer",
+            f"stage {stage.name}: {manifest.stage} holds token {highest}, "
+            f"the model's embedding has {config['vocab_size']} rows",
+            cure="The tokenizer has tokens that the model does not know: use the model's own",
         )

@@ -28,7 +28,8 @@ def start() -> tuple[int, int]:
     missing = [name for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK") if name not in os.environ]
     if missing:
         raise ResidencyError(
-            f"{', '.join(missing)} not set", cure="Start with torchrun -m residency.train.worker STAGE_DIR, or srun"
+            f"{', '.join(missing)} not set",
+            cure="Start with torchrun -m residency.train.worker STAGE_DIR, or srun",
         )
     os.environ["ACCELERATE_USE_DEEPSPEED"] = "true"
     import torch
@@ -80,7 +81,9 @@ def deepspeed_config(engine: EngineSettings, *, precision: str, clip: float, cud
     }
 
 
-def training_arguments(stage: StageFile, attempt: Path, world_size: int, rows: int, **more: Any) -> dict[str, Any]:
+def training_arguments(
+    stage: StageFile, attempt: Path, world_size: int, rows: int, **more: Any
+) -> dict[str, Any]:
     """Keyword arguments of transformers' TrainingArguments for `rows` rows (a multiple of the global batch)."""
     import torch
 
@@ -103,7 +106,9 @@ def training_arguments(stage: StageFile, attempt: Path, world_size: int, rows: i
         "gradient_accumulation_steps": accumulate,
         "gradient_checkpointing": engine.gradient_checkpointing,
         "learning_rate": settings["learning_rate"],
-        "lr_scheduler_type": settings["schedule"] if settings["schedule"] != "constant" else "constant_with_warmup",
+        "lr_scheduler_type": settings["schedule"]
+        if settings["schedule"] != "constant"
+        else "constant_with_warmup",
         "warmup_steps": round(settings["warmup"] * steps),
         "weight_decay": settings["weight_decay"],
         "adam_beta1": 0.9,
@@ -133,7 +138,9 @@ def prove(trainer: Any, engine: EngineSettings, world_size: int) -> dict[str, An
     from deepspeed import DeepSpeedEngine
 
     wrapped = trainer.model_wrapped
-    assert isinstance(wrapped, DeepSpeedEngine), f"the model is wrapped by {type(wrapped).__name__}, not by DeepSpeed"
+    assert isinstance(wrapped, DeepSpeedEngine), (
+        f"the model is wrapped by {type(wrapped).__name__}, not by DeepSpeed"
+    )
     assert wrapped.zero_optimization_stage() == engine.zero, (wrapped.zero_optimization_stage(), engine.zero)
     assert wrapped.world_size == world_size == trainer.args.world_size, (wrapped.world_size, world_size)
     return {

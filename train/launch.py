@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from residency.artifact import read_attempt, report_attempt
@@ -39,6 +41,20 @@ def count_accelerators() -> int:
     return len(list(Path("/proc/driver/nvidia/gpus").glob("*")))
 
 
+@contextmanager
+def _forwarding(process: subprocess.Popen[bytes]) -> Iterator[None]:
+    """Ctrl-C, TERM and USR1 go on to the ranks: they save a checkpoint and leave, and then so does this process."""
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+    before = {
+        number: signal.signal(number, lambda *_: process.send_signal(signal.SIGTERM)) for number in numbers
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 def launch(attempt: Path, processes: int, log: Path, watch: Callable[[], None]) -> None:
     """Run the stage to its end; `watch` is called while it runs.
 
@@ -54,18 +70,18 @@ def launch(attempt: Path, processes: int, log: Path, watch: Callable[[], None]) 
     ]  # fmt: skip
     with log.open("ab") as output:
         process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
-        while process.poll() is None:
-            watch()
-            try:
+        with _forwarding(process):
+            while process.poll() is None:
+                watch()
                 time.sleep(POLL_SECONDS)
-            except KeyboardInterrupt:
-                process.wait()  # the ranks got the signal too: they save and leave
         watch()
     if process.returncode == 0:
         return
     outcome = read_attempt(attempt)
     code = Exit(outcome.get("exit_code") or Exit.OUR_FAULT)
     if outcome.get("status") == "saved":
-        raise ResidencyError(f"saved at step {outcome.get('step')}", cure="Run again to continue", code=Exit.RUN_AGAIN)
+        raise ResidencyError(
+            f"saved at step {outcome.get('step')}", cure="Run again to continue", code=Exit.RUN_AGAIN
+        )
     reason = outcome.get("reason") or f"the ranks ended with {process.returncode}"
     raise ResidencyError(reason, cure=f"Log: {log}", code=code)

@@ -45,11 +45,16 @@ def build(stage: StageFile, attempt: Path, world_size: int) -> tuple[PreferenceT
     arguments |= {
         "num_train_epochs": settings["epochs"],
         "warmup_steps": round(settings["warmup"] * settings["epochs"] * rows / batch_size),
-        "save_steps": stage.execution.get("save_every") or max(1, round(settings["epochs"] * rows / batch_size / 4)),
+        "save_steps": stage.execution.get("save_every")
+        or max(1, round(settings["epochs"] * rows / batch_size / 4)),
         "remove_unused_columns": True,
     }
     config = DPOConfig(
-        **arguments, beta=settings["beta"], max_length=None, precompute_ref_log_probs=True, data_seed=settings["seed"]
+        **arguments,
+        beta=settings["beta"],
+        max_length=None,
+        precompute_ref_log_probs=True,
+        data_seed=settings["seed"],
     )
     model, tokenizer = prepare(stage)
     watch = Watch(attempt, stage, tokens=_tokens(pairs, tokenizer, settings["epochs"]))

@@ -45,7 +45,10 @@ def run(attempt: Path) -> Path:
     )
     torch.manual_seed(settings["seed"])
     model = LlamaForCausalLM(config)
-    model.generation_config.eos_token_id = [tokenizer.eos_token_id, tokenizer.convert_tokens_to_ids("<|end|>")]
+    model.generation_config.eos_token_id = [
+        tokenizer.eos_token_id,
+        tokenizer.convert_tokens_to_ids("<|end|>"),
+    ]
     model.save_pretrained(payload)
     tokenizer.save_pretrained(payload)
     passport = [entry for corpus in corpora for entry in read_manifest(corpus).passport]

@@ -59,7 +59,9 @@ class Watch(TrainerCallback):
         self.started = self.last_time = time.monotonic()
         self.first_step = state.global_step
 
-    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
         flag = torch.tensor([self.asked_to_stop], dtype=torch.int32)
         torch.distributed.all_reduce(flag, op=torch.distributed.ReduceOp.MAX, group=self._group)
         self.asked_to_stop = bool(flag.item())
@@ -95,7 +97,9 @@ class Watch(TrainerCallback):
             **extra,
         )
 
-    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+    def on_save(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
         torch.distributed.barrier(group=self._group)  # every rank's shard is written
         if state.is_world_process_zero:
             checkpoint = Path(args.output_dir) / f"checkpoint-{state.global_step}"
@@ -118,6 +122,7 @@ class FirstStepIsLog2(TrainerCallback):
     ) -> None:
         if state.global_step == 1 and logs and "loss" in logs and abs(logs["loss"] - math.log(2)) > 1e-3:
             raise ResidencyError(
-                f"first preference loss {logs['loss']:.6f} is not ln 2 = {math.log(2):.6f}: the reference is not the parent",
+                f"the first preference loss is {logs['loss']:.6f}, not ln 2 = {math.log(2):.6f}: "
+                "the reference is not the parent",
                 code=Exit.OUR_FAULT,
             )

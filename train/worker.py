@@ -67,20 +67,23 @@ def run(attempt: Path) -> Exit:
     rank, world_size = engine.start()
     owner = _become_owner(attempt, rank)
     contract.check(stage)
-    events_start = time.monotonic()
+    started = time.monotonic()
 
-    trainer, watch = importlib.import_module(f"residency.train.{stage.kind}").build(stage, attempt, world_size)
+    module = importlib.import_module(f"residency.train.{stage.kind}")
+    trainer, watch = module.build(stage, attempt, world_size)
     resume = _agree_on_checkpoint(attempt, stage, rank)
     trainer.train(resume_from_checkpoint=str(resume) if resume else None)
 
     proof = engine.prove(trainer, EngineSettings.model_validate(stage.execution["engine"]), world_size)
     if watch.asked_to_stop and trainer.state.global_step < trainer.state.max_steps:
         if rank == 0:
-            report_attempt(attempt, status="saved", exit_code=int(Exit.RUN_AGAIN), step=trainer.state.global_step)
+            report_attempt(
+                attempt, status="saved", exit_code=int(Exit.RUN_AGAIN), step=trainer.state.global_step
+            )
         return Exit.RUN_AGAIN
     payload = _save(trainer, stage, attempt, rank)
     if rank == 0:
-        measured = _measured(trainer, watch, stage, payload, proof, resume, time.monotonic() - events_start)
+        measured = _measured(trainer, watch, stage, payload, proof, resume, time.monotonic() - started)
         passport = read_manifest(stage.parents["tokens"]).passport
         commit(attempt, payload, "model", owner=owner, measured=measured, passport=passport)
     return Exit.DONE
@@ -94,7 +97,9 @@ def _become_owner(attempt: Path, rank: int) -> str:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
-        raise ResidencyError(f"another worker is training in {attempt}", cure="Wait for it, or end it") from error
+        raise ResidencyError(
+            f"another worker is training in {attempt}", cure="Wait for it, or end it"
+        ) from error
     globals()["_lock"] = lock  # held until this process ends
     return own(attempt)
 
@@ -142,7 +147,13 @@ def _save(trainer: Any, stage: StageFile, attempt: Path, rank: int) -> Path:
 
 
 def _measured(
-    trainer: Any, watch: Any, stage: StageFile, payload: Path, proof: dict[str, Any], resume: Path | None, seconds: float
+    trainer: Any,
+    watch: Any,
+    stage: StageFile,
+    payload: Path,
+    proof: dict[str, Any],
+    resume: Path | None,
+    seconds: float,
 ) -> dict[str, Any]:
     import resource
 

@@ -28,7 +28,17 @@ from residency.errors import Exit, ResidencyError
 
 FORMAT = 1  # raise when the meaning of a payload changes: every identity changes with it
 Kind = Literal["corpus", "tokens", "model", "records", "report"]
-PACKAGES = ("torch", "transformers", "trl", "deepspeed", "accelerate", "peft", "datasets", "tokenizers", "numpy")
+PACKAGES = (
+    "torch",
+    "transformers",
+    "trl",
+    "deepspeed",
+    "accelerate",
+    "peft",
+    "datasets",
+    "tokenizers",
+    "numpy",
+)
 
 
 @dataclass(frozen=True)
@@ -139,7 +149,9 @@ def read_manifest(directory: Path) -> Manifest:
     """
     path = directory / "manifest.json"
     if not path.exists():
-        raise ResidencyError(f"{directory} is not a finished artifact (no manifest.json)", cure="Run its stage first")
+        raise ResidencyError(
+            f"{directory} is not a finished artifact (no manifest.json)", cure="Run its stage first"
+        )
     fields = json.loads(path.read_text())
     if fields.get("format") != FORMAT:
         raise ResidencyError(
@@ -170,11 +182,15 @@ def read_stage(attempt: Path) -> StageFile:
     """
     path = attempt / "stage.json"
     if not path.exists():
-        raise ResidencyError(f"{attempt} holds no stage.json", cure="Give an attempt directory that `residency` made")
+        raise ResidencyError(
+            f"{attempt} holds no stage.json", cure="Give an attempt directory that `residency` made"
+        )
     stage = StageFile.model_validate_json(path.read_text())
     for role, parent in stage.parents.items():
         if not (parent / "manifest.json").exists() and not (parent / "config.json").exists():
-            raise ResidencyError(f"stage {stage.name}: its {role} {parent} is not finished", cure="Run that stage first")
+            raise ResidencyError(
+                f"stage {stage.name}: its {role} {parent} is not finished", cure="Run that stage first"
+            )
     return stage
 
 
@@ -292,7 +308,9 @@ def _version(package: str) -> str | None:
 def _git_commit() -> str | None:
     here = Path(__file__).resolve().parent
     try:
-        done = subprocess.run(["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            ["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=False
+        )
     except OSError:
         return None
     return done.stdout.strip() or None

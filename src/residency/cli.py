@@ -14,11 +14,15 @@ import typer
 
 from residency.errors import Exit, ResidencyError
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__.splitlines()[0])
+app = typer.Typer(
+    add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__.splitlines()[0]
+)
 RecipeFile = Annotated[Path, typer.Argument(help="Recipe file (YAML).")]
 Overrides = Annotated[list[str] | None, typer.Argument(help="key=value changes, e.g. stages.sft.epochs=2")]
 Runs = Annotated[Path, typer.Option("--runs", help="Directory of all runs.")]
-Mirror = Annotated[Path | None, typer.Option("--mirror", help="Directory with owner/name/... copies of hub repositories.")]
+Mirror = Annotated[
+    Path | None, typer.Option("--mirror", help="Directory with owner/name/... copies of hub repositories.")
+]
 
 
 @app.command()
@@ -27,7 +31,9 @@ def run(
     overrides: Overrides = None,
     runs: Runs = Path("runs"),
     mirror: Mirror = None,
-    verify: Annotated[bool, typer.Option(help="Rehash finished artifacts instead of comparing sizes.")] = False,
+    verify: Annotated[
+        bool, typer.Option(help="Rehash finished artifacts instead of comparing sizes.")
+    ] = False,
 ) -> None:
     """Run a recipe from its base model to the verdict; finished stages are skipped."""
     from residency.recipes import chain, check
@@ -53,7 +59,9 @@ def check_command(
 
 
 @app.command()
-def status(recipe: RecipeFile, overrides: Overrides = None, runs: Runs = Path("runs"), mirror: Mirror = None) -> None:
+def status(
+    recipe: RecipeFile, overrides: Overrides = None, runs: Runs = Path("runs"), mirror: Mirror = None
+) -> None:
     """Which stages are finished, under way, failed or waiting."""
     from residency.recipes.words import print_status
 
@@ -61,7 +69,9 @@ def status(recipe: RecipeFile, overrides: Overrides = None, runs: Runs = Path("r
 
 
 @app.command()
-def report(recipe: RecipeFile, overrides: Overrides = None, runs: Runs = Path("runs"), mirror: Mirror = None) -> None:
+def report(
+    recipe: RecipeFile, overrides: Overrides = None, runs: Runs = Path("runs"), mirror: Mirror = None
+) -> None:
     """Write verdict.json and report.html again from what is finished."""
     from residency.recipes import chain
 
@@ -91,7 +101,9 @@ def submit(
 
 
 @app.command()
-def stage(attempt: Annotated[Path, typer.Argument(help="Attempt directory of a stage without ranks.")]) -> None:
+def stage(
+    attempt: Annotated[Path, typer.Argument(help="Attempt directory of a stage without ranks.")],
+) -> None:
     """Run one prepared stage that needs no ranks (what a Slurm job of such a stage calls)."""
     from residency.recipes.chain import run_in_process
 

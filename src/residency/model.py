@@ -80,5 +80,7 @@ def resolve_attention(attention: str) -> str:
     if attention == "auto":
         return "flash_attention_2" if flash else "sdpa"
     if attention == "flash_attention_2" and not flash:
-        raise ResidencyError("engine.attention = flash_attention_2: not installed, or no GPU", cure="Use auto")
+        raise ResidencyError(
+            "engine.attention = flash_attention_2: not installed, or no GPU", cure="Use auto"
+        )
     return attention

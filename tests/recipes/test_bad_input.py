@@ -134,7 +134,9 @@ def test_an_empty_corpus_is_refused(tmp_path: Path) -> None:
     assert "text.jsonl is empty" in told
 
 
-def test_an_absent_base_is_a_note_to_check_and_an_error_to_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_absent_base_is_a_note_to_check_and_an_error_to_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     made = plan(tmp_path, SMALL, "base=nobody/nothing")
     assert any("nobody/nothing is not here yet" in note for note in check.check(made))
@@ -147,7 +149,9 @@ def test_sft_needs_a_chat_template(tmp_path: Path) -> None:
     base.mkdir()
     (base / "config.json").write_text(json.dumps({"max_position_embeddings": 64}))
     (base / "model.safetensors").write_bytes(b"x")
-    text = SMALL.replace("pretrain", "sft").replace(", tokens: 2k", "").replace("batch_size: 8", "batch_size: 8")
+    text = (
+        SMALL.replace("pretrain", "sft").replace(", tokens: 2k", "").replace("batch_size: 8", "batch_size: 8")
+    )
     told = refusal(tmp_path, text, f"base={base}")
     assert f"stages.sft: {base} has no chat template".replace(str(tmp_path) + "/", "") in told
     assert "llama-3" in refusal(tmp_path, text, f"base={base}", "stages.sft.chat_template=lama")

@@ -39,7 +39,9 @@ def test_a_second_run_skips_what_is_finished(tmp_path: Path) -> None:
     chain.run(made)
     assert happened(made)[-2:] == [("stage_skipped", "corpus-text"), ("stage_skipped", "base")]
     manifest = read_manifest(made.stages["base"].artifact)
-    assert manifest.kind == "model" and manifest.parents == {"corpus:text": made.stages["corpus-text"].identity}
+    assert manifest.kind == "model" and manifest.parents == {
+        "corpus:text": made.stages["corpus-text"].identity
+    }
     assert json.loads(made.paths.recipe.read_text())["name"] == "data-only"
     assert made.paths.report.exists()
 

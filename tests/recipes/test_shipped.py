@@ -23,15 +23,19 @@ def test_no_yaml_is_forgotten() -> None:
     found = [
         path
         for path in REPOSITORY.rglob("*.yaml")
-        if not {".venv", "runs", "tests"} & set(path.relative_to(REPOSITORY).parts) and not path.is_symlink()
-        and "src" not in path.relative_to(REPOSITORY).parts and not path.name.startswith(".")
+        if not {".venv", "runs", "tests"} & set(path.relative_to(REPOSITORY).parts)
+        and not path.is_symlink()
+        and "src" not in path.relative_to(REPOSITORY).parts
+        and not path.name.startswith(".")
     ]
     assert sorted(found) == sorted([*RECIPES, *TASKS])
     assert (len(RECIPES), len(TASKS)) == (5, 9)
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
-def test_recipe_can_be_checked(path: Path, mirror: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_recipe_can_be_checked(
+    path: Path, mirror: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("RESIDENCY_MIRROR", str(mirror))
     recipe = load(path)
     assert recipe.name == path.stem
@@ -56,7 +60,9 @@ def test_schema_file_is_current() -> None:
     assert committed == json_schema(), "run: make schema"
 
 
-@pytest.mark.parametrize("command", [["--help"], ["check", str(REPOSITORY / "recipes/quickstart.yaml")], ["schema"]])
+@pytest.mark.parametrize(
+    "command", [["--help"], ["check", str(REPOSITORY / "recipes/quickstart.yaml")], ["schema"]]
+)
 def test_light_commands_import_no_torch(command: list[str]) -> None:
     program = (
         "import sys\nfrom residency.cli import main\n"
