@@ -1,4 +1,4 @@
-"""The command line: `residency run | check | status | report | schema | doctor | submit | stage`.
+"""The command line: `residency run RECIPE`, and what goes with it.
 
 Only the standard library is imported before a command is chosen, and torch not before a stage needs it.
 """
@@ -98,6 +98,29 @@ def submit(
     check.check(plan, here=False)
     for job in submit_plan(plan, dry_run=dry_run):
         print(f"{job.job_id or 'not submitted':>13}  {job.name:24}  {job.script}")
+
+
+@app.command()
+def publish(
+    recipe: RecipeFile,
+    repository: Annotated[str, typer.Argument(help="owner/name on the hub, or in the mirror.")],
+    overrides: Overrides = None,
+    runs: Runs = Path("runs"),
+    mirror: Mirror = None,
+    stage: Annotated[str | None, typer.Option("--stage", help="Export stage, where there are several.")] = None,
+) -> None:
+    """Publish a finished export: privately to the Hugging Face hub, or into a mirror."""
+    from residency.recipes.publish import publish as publish_export
+
+    print(publish_export(_plan(recipe, overrides, runs, mirror), repository, stage))
+
+
+@app.command()
+def chat(model: Annotated[Path, typer.Argument(help="Directory of a finished stage, e.g. runs/NAME/sft-1a2b3c4d.")]) -> None:
+    """Talk to the model of a finished stage, in its own chat template."""
+    from residency.eval.chat import chat as talk
+
+    talk(model)
 
 
 @app.command()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -19,7 +20,7 @@ RECIPE = """
 name: tiny
 base: {scratch: {layers: 1, width: 16, vocabulary: 400, tokenizer: [general]}}
 corpora:
-  general: {source: world:general}
+  general: {source: general.jsonl}
 stages:
   pretrain: {kind: pretrain, mixture: {general: 1.0}, tokens: 4k, batch_size: 4, max_length: 64}
   cpt: {kind: cpt, from: pretrain, mixture: {general: 1.0}, tokens: 4k, batch_size: 4, max_length: 64}
@@ -37,8 +38,9 @@ def residency(directory: Path, command: str, runs: str) -> str:
 
 
 def environment() -> dict[str, str]:
-    path = os.pathsep.join(os.path.abspath(part) for part in os.environ.get("PYTHONPATH", "").split(os.pathsep) if part)
-    return {**os.environ, "PYTHONPATH": path}
+    """This process's, with a PYTHONPATH that holds in another directory too."""
+    parts = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(str(Path(part).absolute()) for part in parts if part)}
 
 
 def measured(run: Path, stage: str) -> dict[str, Any]:
@@ -59,6 +61,8 @@ def wait_for(run: Path, stage: str) -> None:
 @pytest.mark.usefixtures("slurm")
 def test_submitted_and_run_here_are_the_same_weights(tmp_path: Path) -> None:
     (tmp_path / "tiny.yaml").write_text(RECIPE)
+    rows = [{"text": f"Case {number}: the fever fell on day {number % 9} and the cough stayed."} for number in range(400)]
+    (tmp_path / "general.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n")
     told = residency(tmp_path, "submit", "there")
     assert [line.split()[1] for line in told.splitlines()] == [
         "corpus-general", "base", "pretrain-tokens", "pretrain", "cpt-tokens", "cpt",

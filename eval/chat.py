@@ -1,0 +1,42 @@
+"""`residency chat`: a conversation with a stage's model, rendered with the template that it was trained with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from residency.errors import ResidencyError
+from residency.model import load
+
+LONGEST_REPLY_TOKENS = 256
+
+
+def chat(directory: Path) -> None:
+    """Read questions from standard input until its end (Ctrl-D); print the greedy reply to each.
+
+    Raises:
+        ResidencyError: the model has no chat template (it was not fine-tuned on dialogues).
+    """
+    from transformers import TextStreamer
+
+    model, tokenizer = load(directory)
+    if not tokenizer.chat_template:
+        raise ResidencyError(f"{directory} has no chat template", cure="Chat with a model after sft")
+    streamer = TextStreamer(tokenizer, skip_prompt=True, skip_special_tokens=True)
+    messages: list[dict[str, str]] = []
+    while question := _ask():
+        messages.append({"role": "user", "content": question})
+        inputs = tokenizer.apply_chat_template(
+            messages, add_generation_prompt=True, return_tensors="pt", return_dict=True
+        ).to(model.device)
+        output = model.generate(
+            **inputs, max_new_tokens=LONGEST_REPLY_TOKENS, do_sample=False, streamer=streamer
+        )
+        reply = tokenizer.decode(output[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+        messages.append({"role": "assistant", "content": reply.strip()})
+
+
+def _ask() -> str:
+    try:
+        return input("> ").strip()
+    except EOFError:
+        return ""

@@ -1,0 +1,37 @@
+"""Trains stages with plain SGD instead of AdamW, many in one process group; started by torchrun.
+
+    torchrun --nproc-per-node 2 tests/train/sgd_worker.py ATTEMPT...
+
+Each attempt is trained as `residency.train.worker` would, but for the optimizer, and its weights are left in
+`<attempt>/sgd/`. With AdamW a wrongly scaled gradient would hardly show.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+
+from residency.artifact import read_stage
+from residency.train import engine
+from residency.train.settings import EngineSettings
+
+
+def main() -> None:
+    _, world_size = engine.start()
+    from accelerate.state import AcceleratorState
+    from transformers.integrations import unset_hf_deepspeed_config
+
+    for attempt in map(Path, sys.argv[1:]):
+        stage = read_stage(attempt)
+        trainer, _ = importlib.import_module(f"residency.train.{stage.kind}").build(stage, attempt, world_size)
+        trainer.args.optim = "sgd"
+        trainer.train()
+        engine.prove(trainer, EngineSettings.model_validate(stage.execution["engine"]), world_size)
+        trainer.save_model(str(attempt / "sgd"))
+        AcceleratorState._reset_state()  # the next attempt has another ZeRO stage
+        unset_hf_deepspeed_config()
+
+
+if __name__ == "__main__":
+    main()

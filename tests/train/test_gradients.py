@@ -1,0 +1,167 @@
+"""One step of plain SGD is the same however a global batch is cut: ranks, ZeRO stages, micro-batches, accumulation.
+
+The reference is written by hand in torch: every document alone, its tokens' losses summed, divided by the loss tokens
+of the whole step. It knows nothing of packing, padding, trainers or DeepSpeed. The corpora give rows with unequal
+numbers of loss tokens, and a last batch that is not full. All cases of one world size share a start of the ranks.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from residency.artifact import StageFile, read_stage
+from residency.data.shards import IGNORED
+from residency.train.lora import prepare
+from residency.train.packed import Rows
+
+if TYPE_CHECKING:
+    from tests.train.conftest import World
+
+    Tensors = dict[str, torch.Tensor]
+
+LEARNING_RATE, BATCH_SIZE, BETA = 0.5, 8, 0.1
+PLAIN = {
+    "learning_rate": LEARNING_RATE, "schedule": "constant", "warmup": 0.0, "batch_size": BATCH_SIZE, "save_every": 999,
+}  # fmt: skip
+LORA = {"rank": 4, "targets": ["q_proj", "v_proj", "down_proj"], "finish": "keep"}
+STAGES: dict[str, dict[str, Any]] = {
+    "cpt": PLAIN | {"tokens": 1100},
+    "sft": PLAIN | {"epochs": 1.0},
+    "lora": PLAIN | {"kind": "sft", "epochs": 1.0, "lora": LORA},
+    "preference": PLAIN | {"limit": BATCH_SIZE, "beta": BETA},
+}
+LAYOUTS = [(1, 2, 8), (1, 2, 1), (2, 0, 4), (2, 0, 1), (2, 2, 4), (2, 2, 1), (2, 3, 4), (2, 3, 1)]  # ranks, ZeRO, micro
+CASES = [(name, *layout) for name in STAGES for layout in LAYOUTS]
+EMPTY = 1e-12
+
+
+@pytest.fixture(scope="module")
+def trained(made: World, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, int, int, int], tuple[StageFile, Tensors]]:
+    """Trains all cases of a world size at its first use; gives the stage and the weights that SGD left."""
+    attempts: dict[tuple[str, int, int, int], Path] = {}
+
+    def start(ranks: int) -> None:
+        for case in [case for case in CASES if case[1] == ranks]:
+            attempts[case] = _attempt(made, tmp_path_factory.mktemp("case"), *case)
+        command = [
+            sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}",
+            str(Path(__file__).with_name("sgd_worker.py")), *[str(attempts[case]) for case in CASES if case[1] == ranks],
+        ]  # fmt: skip
+        environment = os.environ | {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr[-4000:] + done.stdout[-1000:]
+
+    def weights(*case: Any) -> tuple[StageFile, Tensors]:
+        if case not in attempts:
+            start(case[1])
+        file = next((attempts[case] / "sgd").glob("*.safetensors"))
+        return read_stage(attempts[case]), load_file(file)
+
+    return weights
+
+
+def _attempt(made: World, directory: Path, name: str, ranks: int, zero: int, micro: int) -> Path:
+    plan = made.plan(STAGES, zero=zero, processes=ranks, micro_batch_size=micro, clip=0.0)
+    made.attempt(plan, name)
+    stage = plan.stage_file(plan.stages[name])
+    (directory / "stage.json").write_text(stage.model_dump_json())
+    return directory
+
+
+@pytest.mark.parametrize(("name", "ranks", "zero", "micro"), CASES)
+def test_the_step_is_that_of_the_reference(
+    trained: Any, name: str, ranks: int, zero: int, micro: int, record_property: Callable[[str, object], None]
+) -> None:
+    stage, got = trained(name, ranks, zero, micro)
+    before, expected = (by_hand_dpo if name == "preference" else by_hand)(stage)
+    assert expected.keys() == got.keys()
+    moved = max(_difference(before[key], expected[key]) for key in expected)
+    worst = max(_difference(got[key], expected[key]) for key in expected)
+    record_property("worst", worst)
+    assert moved > 1e-2, "the step is too small to show anything"
+    assert worst <= (1e-5 if name == "preference" else 1e-6)
+
+
+def _difference(one: torch.Tensor, other: torch.Tensor) -> float:
+    return float((one - other).norm() / max(other.norm().item(), EMPTY))
+
+
+def by_hand(stage: StageFile) -> tuple[Tensors, Tensors]:
+    """Weights before and after the stage's steps of SGD on separate documents."""
+    model, _ = prepare(stage)
+    before = _weights(model)
+    rows = Rows(stage.parents["tokens"], BATCH_SIZE)
+    counts = [int((rows[index]["labels"] != IGNORED).sum()) for index in range(len(rows.rows))]
+    assert len(rows.rows) % BATCH_SIZE, "the last batch shall not be full"
+    assert len(set(counts)) > 1, "rows shall have unequal numbers of loss tokens"
+    for first in range(0, len(rows), BATCH_SIZE):
+        batch = [rows[index] for index in range(first, first + BATCH_SIZE)]
+        tokens = sum(int((row["labels"] != IGNORED).sum()) for row in batch)
+        for row in batch:
+            for ids, labels in _documents(row):
+                if (labels != IGNORED).any():
+                    logits = model(input_ids=ids[None], use_cache=False).logits[0]
+                    loss = torch.nn.functional.cross_entropy(
+                        logits[:-1], labels[1:], ignore_index=IGNORED, reduction="sum"
+                    )
+                    (loss / tokens).backward()
+        _descend(model)
+    return before, _weights(model)
+
+
+def _documents(row: Any) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    starts = [*(row["position_ids"] == 0).nonzero()[0].tolist(), len(row["position_ids"])]
+    ids, labels = torch.from_numpy(row["input_ids"]), torch.from_numpy(row["labels"])
+    return [(ids[start:end], labels[start:end]) for start, end in zip(starts[:-1], starts[1:], strict=True)]
+
+
+def by_hand_dpo(stage: StageFile) -> tuple[Tensors, Tensors]:
+    """Weights before and after one step of SGD on the mean of -log sigmoid(beta (chosen - rejected)), Eq. 7 of 2305.18290."""
+    from datasets import load_from_disk
+
+    model, tokenizer = prepare(stage)
+    before = _weights(model)
+    pairs = load_from_disk(str(stage.parents["tokens"] / "pairs"))
+    assert len(pairs) == BATCH_SIZE
+    for pair in pairs:
+        margin = torch.zeros(())
+        for side, sign in (("chosen", 1), ("rejected", -1)):
+            own = _log_probability(model, tokenizer, pair["prompt"], pair[side])
+            margin = margin + sign * (own - own.detach())  # the reference is the same model, held fixed
+        (-torch.nn.functional.logsigmoid(BETA * margin) / BATCH_SIZE).backward()
+    _descend(model)
+    return before, _weights(model)
+
+
+def _log_probability(model: Any, tokenizer: Any, prompt: Any, reply: Any) -> torch.Tensor:
+    asked = tokenizer.apply_chat_template(prompt, add_generation_prompt=True, return_dict=False)
+    whole = torch.tensor(tokenizer.apply_chat_template(prompt + reply, return_dict=False))
+    assert whole[: len(asked)].tolist() == asked
+    logits = model(input_ids=whole[None], use_cache=False).logits[0]
+    each = logits[:-1].log_softmax(-1).gather(1, whole[1:, None])[:, 0]
+    return each[len(asked) - 1 :].sum()
+
+
+def _descend(model: Any) -> None:
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.requires_grad:
+                parameter -= LEARNING_RATE * parameter.grad
+                parameter.grad = None
+
+
+def _weights(model: Any) -> Tensors:
+    """The trained tensors under the names of the saved file."""
+    from peft import PeftModel, get_peft_model_state_dict
+
+    state = get_peft_model_state_dict(model) if isinstance(model, PeftModel) else dict(model.named_parameters())
+    return {name: tensor.detach().clone() for name, tensor in state.items()}
