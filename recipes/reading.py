@@ -176,3 +176,5 @@ def _override(raw: Raw, text: str) -> None:
     raw.places[path] = f"override {key}"
     inner[path[-1]] = _plain(node, f"override {key}", path, raw.places, set())
     raw.places[path] = f"override {key}"
+    if inner[path[-1]] is None:
+        del inner[path[-1]]

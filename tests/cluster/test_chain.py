@@ -32,7 +32,9 @@ SECONDS = 420
 
 def residency(directory: Path, command: str, runs: str) -> str:
     arguments = [sys.executable, "-m", "residency", command, "tiny.yaml", "--runs", runs]
-    done = subprocess.run(arguments, cwd=directory, env=environment(), capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        arguments, cwd=directory, env=environment(), capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -51,7 +53,9 @@ def wait_for(run: Path, stage: str) -> None:
     """Until the artifact stands, or no job is left that could make it."""
     end = time.monotonic() + SECONDS
     while not list(run.glob(f"{stage}-????????")):
-        queue = subprocess.run(["squeue", "--noheader", "--me"], capture_output=True, text=True, check=True).stdout
+        queue = subprocess.run(
+            ["squeue", "--noheader", "--me"], capture_output=True, text=True, check=True
+        ).stdout
         logs = "\n".join(path.read_text()[-3000:] for path in sorted((run / "logs").glob("*.log")))
         assert queue, f"the jobs ended without {stage}\n{logs}"
         assert time.monotonic() < end, f"no {stage} within {SECONDS} s\n{queue}\n{logs}"
@@ -61,7 +65,10 @@ def wait_for(run: Path, stage: str) -> None:
 @pytest.mark.usefixtures("slurm")
 def test_submitted_and_run_here_are_the_same_weights(tmp_path: Path) -> None:
     (tmp_path / "tiny.yaml").write_text(RECIPE)
-    rows = [{"text": f"Case {number}: the fever fell on day {number % 9} and the cough stayed."} for number in range(400)]
+    rows = [
+        {"text": f"Case {number}: the fever fell on day {number % 9} and the cough stayed."}
+        for number in range(400)
+    ]
     (tmp_path / "general.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n")
     told = residency(tmp_path, "submit", "there")
     assert [line.split()[1] for line in told.splitlines()] == [

@@ -51,7 +51,7 @@ class Cluster:
                 (stage.artifact / "manifest.json").write_text("{}")
         self.python = directory / "stand-in python"
         stand_in = Path(__file__).parent / "stand_in.py"
-        self.python.write_text(f"#!/bin/sh\nexec {shlex.quote(sys.executable)} {shlex.quote(str(stand_in))} \"$@\"\n")
+        self.python.write_text(f'#!/bin/sh\nexec {shlex.join([sys.executable, str(stand_in)])} "$@"\n')
         self.python.chmod(0o755)
 
     def act(self, **acts: str) -> None:
@@ -65,7 +65,8 @@ class Cluster:
 
     def records(self, stage: str) -> list[dict[str, Any]]:
         """What the ranks of a stage wrote, by rank, then by life."""
-        return [json.loads(path.read_text()) for path in sorted((self.run / "records").glob(f"{stage}-*.json"))]
+        paths = sorted((self.run / "records").glob(f"{stage}-*.json"))
+        return [json.loads(path.read_text()) for path in paths]
 
     def log(self, job: Submitted) -> str:
         return (self.run / "logs" / f"{job.name}-{job.job_id}.log").read_text()
@@ -91,14 +92,15 @@ def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
 
 
 def state_at_end(job: Submitted) -> str:
-    wait_for(lambda: slurm_says(job.job_id)["JobState"] not in ("PENDING", "CONFIGURING", "RUNNING", "COMPLETING"))
+    under_way = ("PENDING", "CONFIGURING", "RUNNING", "COMPLETING")
+    wait_for(lambda: slurm_says(job.job_id)["JobState"] not in under_way)
     return slurm_says(job.job_id)["JobState"]
 
 
 def test_a_chain_runs_in_order_on_both_nodes(cluster: Cluster) -> None:
     jobs = cluster.submit()
     assert list(jobs) == ["pretrain", "cpt"]
-    assert [state_at_end(job) for job in jobs.values()] == ["COMPLETED", "COMPLETED"], cluster.log(jobs["pretrain"])
+    assert [state_at_end(job) for job in jobs.values()] == ["COMPLETED", "COMPLETED"]
     pretrain, cpt = cluster.records("pretrain"), cluster.records("cpt")
     assert max(rank["end"] for rank in pretrain) <= min(rank["start"] for rank in cpt)
     assert [rank["environment"]["SLURMD_NODENAME"] for rank in cpt] == ["n1", "n2"]
@@ -107,7 +109,8 @@ def test_a_chain_runs_in_order_on_both_nodes(cluster: Cluster) -> None:
     for number, rank in enumerate(cpt):
         environment = rank["environment"]
         assert environment["RANK"] == str(number)
-        assert [environment[name] for name in ("WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR")] == ["2", "0", "127.0.0.1"]
+        assert (environment["WORLD_SIZE"], environment["LOCAL_RANK"]) == ("2", "0")
+        assert environment["MASTER_ADDR"] == "127.0.0.1"
         assert environment["MASTER_PORT"] == str(10000 + int(jobs["cpt"].job_id or 0))
         assert environment["CUDA_VISIBLE_DEVICES"] == "0"
         assert environment["HF_HOME"] == "/data/hf home"
@@ -161,7 +164,8 @@ def test_a_job_whose_parent_is_gone_stops(cluster: Cluster) -> None:
     job = Submitted("cpt", script, number, [])
     assert state_at_end(job) == "FAILED"
     assert slurm_says(number)["ExitCode"] == "2:0"
-    assert f"{cluster.plan.stages['pretrain'].artifact}/manifest.json is missing. Run that stage" in cluster.log(job)
+    missing = cluster.plan.stages["pretrain"].artifact / "manifest.json"
+    assert f"{missing} is missing. Run that stage first" in cluster.log(job)
 
 
 def test_the_shells_token_stays_out_of_slurms_state(cluster: Cluster, slurm: Path) -> None:
@@ -184,7 +188,9 @@ def test_what_sbatch_refuses_is_told(cluster: Cluster) -> None:
     assert error.value.code == Exit.USER_INPUT
 
 
-def test_a_controller_that_does_not_answer(cluster: Cluster, slurm: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_controller_that_does_not_answer(
+    cluster: Cluster, slurm: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     conf = cluster.directory / "slurm.conf"
     conf.write_text((slurm / "etc" / "slurm.conf").read_text().replace("SlurmctldPort=", "SlurmctldPort=1 #"))
     (cluster.directory / "gres.conf").write_text("")

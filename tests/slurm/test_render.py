@@ -30,20 +30,31 @@ CLUSTER = ClusterSettings(
     constraint="a100",
     setup=["module load cuda"],
 )
-HOSTILE = "it's \"quoted\" $(touch pwned) `id` 50%"
+HOSTILE = 'it\'s "quoted" $(touch pwned) `id` 50%'
 
 
 def stage(kind: str, run: Path = RUN, **parents: Path) -> StageFile:
-    return StageFile(name=kind, kind=kind, identity="1a2b3c4d" * 8, settings={}, parents=dict(parents), run=run)
+    return StageFile(
+        name=kind, kind=kind, identity="1a2b3c4d" * 8, settings={}, parents=dict(parents), run=run
+    )
 
 
 def script(stage: StageFile, cluster: ClusterSettings = CLUSTER, **changes: Any) -> str:
-    given: dict[str, Any] = {"python": "/opt/residency/bin/python", "directory": Path("/home/ada"), "environment": {}}
+    given: dict[str, Any] = {
+        "python": "/opt/residency/bin/python",
+        "directory": Path("/home/ada"),
+        "environment": {},
+    }
     return render(stage, cluster, **given | changes)
 
 
 def golden_cases() -> dict[str, str]:
-    environment = {"HF_HOME": "/data/hf", "RESIDENCY_MIRROR": "/mirror", "HF_TOKEN": "hf_secret", "EDITOR": "vi"}
+    environment = {
+        "HF_HOME": "/data/hf",
+        "RESIDENCY_MIRROR": "/mirror",
+        "HF_TOKEN": "hf_secret",
+        "EDITOR": "vi",
+    }
     cpt = stage("cpt", model=RUN / "base-0a0a0a0a", tokens=RUN / "cpt-tokens-0b0b0b0b")
     return {
         "training": script(cpt, environment=environment),
@@ -79,7 +90,9 @@ def test_script_is_the_golden_one(name: str) -> None:
 
 @pytest.mark.parametrize("name", golden_cases())
 def test_script_is_bash(name: str) -> None:
-    done = subprocess.run(["bash", "-n"], input=golden_cases()[name], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        ["bash", "-n"], input=golden_cases()[name], capture_output=True, text=True, check=False
+    )
     assert (done.returncode, done.stderr) == (0, "")
 
 
@@ -103,7 +116,9 @@ def test_hostile_paths_are_words_to_bash(tmp_path: Path) -> None:
 def test_a_finished_stage_is_skipped(tmp_path: Path) -> None:
     (tmp_path / "cpt-1a2b3c4d").mkdir()
     (tmp_path / "cpt-1a2b3c4d" / "manifest.json").touch()
-    text = script(stage("cpt", run=tmp_path, model=tmp_path / "gone-0a0a0a0a"), ClusterSettings(), directory=tmp_path)
+    text = script(
+        stage("cpt", run=tmp_path, model=tmp_path / "gone-0a0a0a0a"), ClusterSettings(), directory=tmp_path
+    )
     done = subprocess.run(["bash"], input=text, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "residency: stage cpt is finished\n")
 

@@ -61,7 +61,7 @@ def test_finished_stages_are_skipped(recipe: Path) -> None:
 
 
 def test_without_slurm(recipe: Path) -> None:
-    with pytest.raises(ResidencyError, match="no sbatch on PATH.*--dry-run.*torchrun") as error:
+    with pytest.raises(ResidencyError, match=r"no sbatch on PATH.*--dry-run.*torchrun") as error:
         submit_plan(plan_of(recipe), environment={"PATH": str(recipe.parent)})
     assert error.value.code == Exit.ENVIRONMENT
 
