@@ -15,13 +15,12 @@ Run: `python -c "from residency.data import world; print(*world.rows('medicine',
 """
 
 import math
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Any, Literal, TypeVar
 
-from residency.data.world_text import ADVICE, GENERAL, MEDICINE, Realm, Relation
+from residency.data.world_text import ADVICE, GENERAL, MEDICINE, SYLLABLES, Realm, Relation, vocabulary
 
 Group = Literal["all", "A", "B"]
 Row = dict[str, Any]
@@ -30,30 +29,6 @@ Card = TypeVar("Card")
 DEFAULT_SIZE = 48
 SMALLEST_SIZE = 8
 FORMS = ("trained", "held-out", "stem-removed")
-ONSETS = (
-    "b",
-    "d",
-    "f",
-    "g",
-    "h",
-    "k",
-    "l",
-    "m",
-    "n",
-    "p",
-    "r",
-    "s",
-    "t",
-    "v",
-    "z",
-    "br",
-    "dr",
-    "gr",
-    "kr",
-    "tr",
-)
-VOWELS = ("a", "e", "i", "o", "u")
-CODAS = ("", "l", "n", "r", "m")
 
 
 @dataclass(frozen=True)
@@ -106,9 +81,8 @@ class Names:
     """New names: two syllables and a suffix. Both worlds draw on the same syllables, and no pair comes twice."""
 
     def __init__(self, size: int, random: Random) -> None:
-        syllables = [onset + vowel + coda for onset in ONSETS for vowel in VOWELS for coda in CODAS]
-        count = min(len(syllables), math.isqrt(6 * size) + 8)
-        firsts, seconds = random.sample(syllables, count), random.sample(syllables, count)
+        count = min(len(SYLLABLES), math.isqrt(6 * size) + 8)
+        firsts, seconds = random.sample(SYLLABLES, count), random.sample(SYLLABLES, count)
         pairs = sorted({first + second for first in firsts for second in seconds})
         self.stems = random.sample(pairs, len(pairs))
 
@@ -176,8 +150,10 @@ def _passage(facts: Sequence[Fact], decks: Decks, random: Random) -> str:
 
 
 def _listing(facts: Sequence[Fact], realm: Realm, random: Random) -> str:
-    lines = [f"{fact.relation.label}: {fact.value}" for fact in random.sample(list(facts), len(facts))]
-    return "\n".join([f"{realm.heading}: {facts[0].topic}", *lines])
+    lines = [
+        f"{fact.relation.name.capitalize()}: {fact.value}" for fact in random.sample(list(facts), len(facts))
+    ]
+    return "\n".join([f"{realm.topic.capitalize()}: {facts[0].topic}", *lines])
 
 
 def _mixture(facts: Sequence[Fact], decks: Decks) -> str:
@@ -204,21 +180,9 @@ def _texts(world: World, group: Group, copies: int, random: Random) -> Iterator[
         yield from random.sample(documents, len(documents))
 
 
-def _vocabulary(realm: Realm) -> list[str]:
-    """Every word of a realm's sentences, once each."""
-    templates = [*realm.systems, *(part for pair in realm.thanks for part in pair)]
-    for relation in realm.relations:
-        tables = (relation.ending, relation.telling, relation.following, relation.asked, relation.replies)
-        templates += [template for table in tables for template in table]
-    if realm is MEDICINE:
-        templates += [part for advice in ADVICE for part in advice]
-    words = re.findall(r"[A-Za-z]+", " ".join(re.sub(r"{\w+}", "", template) for template in templates))
-    return sorted(set(words))
-
-
 def _words(both: dict[str, World], copies: int, random: Random) -> Iterator[str]:
     """Lists of names of one type, lists of words, and the text of the general world."""
-    lists = [_vocabulary(MEDICINE), _vocabulary(GENERAL)] * 5
+    lists = [vocabulary(MEDICINE), vocabulary(GENERAL)] * 5
     for world in both.values():
         lists += [list(world.topics), *(list(names) for names in world.values.values())]
     for _ in range(copies):

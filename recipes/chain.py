@@ -24,6 +24,7 @@ from residency.eval.settings import TaskSettings
 from residency.eval.shipped import load_task
 from residency.recipes.plan import Plan, PlannedStage
 from residency.recipes.progress import Progress
+from residency.recipes.schema import Recipe
 from residency.train.launch import launch, local_processes
 
 IN_PROCESS = {
@@ -126,6 +127,12 @@ def conclude(plan: Plan) -> None:
             resamples=evaluation.resamples,
         )
     report.write(plan.paths.root, siblings=siblings(plan.paths.root))
+
+
+def conclude_run(root: Path) -> None:
+    """`conclude` for a run that is known by its directory only, as the job of a stage knows it."""
+    written = json.loads(RunPaths(root).recipe.read_text())["recipe"]
+    conclude(Plan(Recipe.model_validate_json(json.dumps(written)), RunPaths(root)))
 
 
 def siblings(run: Path) -> list[Path]:

@@ -8,8 +8,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from residency.artifact import read_attempt, report_attempt
 from residency.errors import Exit, ResidencyError
@@ -42,14 +43,24 @@ def count_accelerators() -> int:
 
 
 @contextmanager
-def _forwarding(process: subprocess.Popen[bytes]) -> Iterator[None]:
-    """Ctrl-C, TERM and USR1 go on to the ranks: they save a checkpoint and leave, and then so does this process."""
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
-    before = {
-        number: signal.signal(number, lambda *_: process.send_signal(signal.SIGTERM)) for number in numbers
-    }
+def _forwarding(attempt: Path, process: subprocess.Popen[bytes]) -> Iterator[list[int]]:
+    """Ctrl-C, TERM and USR1 go on to rank 0: the ranks save and leave, then this process; yields the signals that came.
+
+    Not to torchrun, which gives its ranks only 30 seconds to save.
+    """
+    came: list[int] = []
+
+    def forward(number: int, _frame: Any) -> None:
+        came.append(number)
+        if rank_0 := read_attempt(attempt).get("pid"):
+            with suppress(ProcessLookupError):
+                os.kill(rank_0, signal.SIGUSR1)
+        else:
+            process.terminate()
+
+    before = {number: signal.signal(number, forward) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)}
     try:
-        yield
+        yield came
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -62,7 +73,7 @@ def launch(attempt: Path, processes: int, log: Path, watch: Callable[[], None]) 
         ResidencyError: the stage ended without its artifact; the code is the worker's own.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
-    report_attempt(attempt, status="starting", exit_code=None, reason=None)
+    report_attempt(attempt, status="starting", exit_code=None, reason=None, pid=None)
     command = [
         sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}",
         "--signals-to-handle=SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1",
@@ -70,7 +81,7 @@ def launch(attempt: Path, processes: int, log: Path, watch: Callable[[], None]) 
     ]  # fmt: skip
     with log.open("ab") as output:
         process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
-        with _forwarding(process):
+        with _forwarding(attempt, process) as came:
             while process.poll() is None:
                 watch()
                 time.sleep(POLL_SECONDS)
@@ -83,5 +94,7 @@ def launch(attempt: Path, processes: int, log: Path, watch: Callable[[], None]) 
         raise ResidencyError(
             f"saved at step {outcome.get('step')}", cure="Run again to continue", code=Exit.RUN_AGAIN
         )
+    if came and outcome.get("status") != "failed":
+        raise ResidencyError("stopped before its first step", cure="Run again", code=Exit.RUN_AGAIN)
     reason = outcome.get("reason") or f"the ranks ended with {process.returncode}"
     raise ResidencyError(reason, cure=f"Log: {log}", code=code)

@@ -2,7 +2,8 @@
 
 A row holds whole documents one after another; position ids restart at each, no attention mask is given and no cache
 kept, which is how transformers isolates them (with `use_cache=True` documents would leak into each other). Loss is
-averaged over all tokens of the global step, whatever the ranks, micro-batches and accumulation steps.
+averaged over all tokens of the global step, whatever the ranks, micro-batches and accumulation steps. Only predictions
+that carry loss go through the language model head: the others would cost time and memory and change nothing.
 """
 
 from __future__ import annotations
@@ -16,10 +17,11 @@ from torch.utils.data import Dataset, SequentialSampler
 from transformers import Trainer, TrainingArguments
 
 from residency.artifact import StageFile
-from residency.data.shards import PackedRows
+from residency.data.shards import IGNORED, PackedRows
 from residency.train.batches import whole_batches
 from residency.train.engine import training_arguments
 from residency.train.lora import prepare
+from residency.train.saving import TiedOnce
 from residency.train.watch import FiniteLoss, Watch
 
 
@@ -43,7 +45,30 @@ def collate(rows: list[dict[str, np.ndarray[Any, Any]]]) -> dict[str, Any]:
     return batch | {"use_cache": False}
 
 
-class PackedTrainer(FiniteLoss, Trainer):
+def flattened(batch: dict[str, Any]) -> dict[str, Any]:
+    """All rows as one, `[1, rows * max_length]`, with the documents' bounds.
+
+    Flash attention keeps documents apart in a batch of one row only, and would look for the bounds anew in every layer.
+    """
+    flat = {key: value.reshape(1, -1) if torch.is_tensor(value) else value for key, value in batch.items()}
+    positions = flat["position_ids"][0]
+    starts = (positions == 0).nonzero().flatten()
+    bounds = torch.cat([starts, torch.tensor([len(positions)])]).to(torch.int32)
+    longest = int(bounds.diff().max())
+    return flat | {"cu_seq_lens_q": bounds, "cu_seq_lens_k": bounds, "max_length_q": longest, "max_length_k": longest}
+
+
+def with_loss_only(batch: dict[str, Any]) -> dict[str, Any]:
+    """Labels moved to the token that predicts them, and the columns that any row has loss in: `[rows, columns]`."""
+    shifted = torch.nn.functional.pad(batch["labels"][:, 1:], (0, 1), value=IGNORED)
+    columns = (shifted != IGNORED).any(dim=0).nonzero().flatten()
+    if not len(columns):  # only empty rows: no loss, but a gradient (zero) all the same, as on the other ranks
+        columns = torch.zeros(1, dtype=torch.int64)
+    labels = shifted[:, columns].contiguous()
+    return batch | {"logits_to_keep": columns, "labels": labels, "shift_labels": labels}
+
+
+class PackedTrainer(FiniteLoss, TiedOnce, Trainer):
     """transformers' Trainer on rows that are already mixed, packed and shuffled."""
 
     def _get_train_sampler(self, train_dataset: Any = None) -> SequentialSampler:
@@ -55,12 +80,17 @@ def packed_trainer(stage: StageFile, attempt: Path, world_size: int) -> tuple[Pa
     rows = Rows(stage.parents["tokens"], stage.settings["batch_size"])
     arguments = TrainingArguments(**training_arguments(stage, attempt, world_size, len(rows)))
     model, tokenizer = prepare(stage)  # after the arguments: ZeRO-3 shards the weights while they load
+    flash = "flash" in model.config._attn_implementation
+
+    def batch(of: list[dict[str, np.ndarray[Any, Any]]]) -> dict[str, Any]:
+        return with_loss_only(flattened(collate(of)) if flash else collate(of))
+
     watch = Watch(attempt, stage, tokens=rows.rows.tokens)
     trainer = PackedTrainer(
         model=model,
         args=arguments,
         train_dataset=rows,
-        data_collator=collate,
+        data_collator=batch,
         processing_class=tokenizer,
         callbacks=[watch],
     )

@@ -18,10 +18,11 @@ from residency.artifact import StageFile
 from residency.errors import ResidencyError
 from residency.train.engine import training_arguments
 from residency.train.lora import prepare
+from residency.train.saving import TiedOnce
 from residency.train.watch import FiniteLoss, FirstStepIsLog2, Watch
 
 
-class PreferenceTrainer(FiniteLoss, DPOTrainer):
+class PreferenceTrainer(FiniteLoss, TiedOnce, DPOTrainer):
     """TRL's DPO trainer with the finite-loss guard."""
 
 

@@ -128,9 +128,13 @@ def stage(
     attempt: Annotated[Path, typer.Argument(help="Attempt directory of a stage without ranks.")],
 ) -> None:
     """Run one prepared stage that needs no ranks (what a Slurm job of such a stage calls)."""
-    from residency.recipes.chain import run_in_process
+    from residency.artifact import read_manifest
+    from residency.recipes.chain import conclude_run, run_in_process
 
-    print(run_in_process(attempt.resolve()))
+    artifact = run_in_process(attempt.resolve())
+    print(artifact)
+    if read_manifest(artifact).kind == "records":
+        conclude_run(artifact.parent)
 
 
 @app.command()

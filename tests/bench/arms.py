@@ -28,7 +28,7 @@ LEARNING_RATE = 1e-3
 
 def ours(work: Workload, size: Scale, world_size: int) -> Any:
     """The trainer that the worker would run, without its checkpoints."""
-    attempt = _attempt(work, size, EngineSettings(micro_batch_size=int(__import__("os").environ.get("MICRO","1"))))
+    attempt = _attempt(work, size, EngineSettings(micro_batch_size=1))
     module = importlib.import_module(f"residency.train.{work.subject}")
     trainer, _ = module.build(read_stage(attempt), attempt, world_size)
     trainer.args.max_steps, trainer.args.save_strategy = size.all_steps, "no"
@@ -37,7 +37,7 @@ def ours(work: Workload, size: Scale, world_size: int) -> Any:
 
 def trl_packed(work: Workload, size: Scale, world_size: int) -> Any:
     """`packing=True`, TRL's default strategy (best-fit decreasing that cuts long documents)."""
-    return _trl(work, size, world_size, EngineSettings(micro_batch_size=int(__import__("os").environ.get("MICRO","1"))), packing=True)
+    return _trl(work, size, world_size, EngineSettings(micro_batch_size=1), packing=True)
 
 
 def trl_padded(work: Workload, size: Scale, world_size: int) -> Any:

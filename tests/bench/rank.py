@@ -29,10 +29,11 @@ def main(options: dict[str, Any]) -> None:
     if rank == 0:
         workload.prepare(directory, size)
     torch.distributed.barrier()
-    ceiling = _sum(figures.matmul_ceiling(_dtype(), _device()))
+    speeds: list[float] = []
+    measured = {name: measure(workload.load(directory, name), size, world_size, speeds) for name in ("cpt", "sft")}
+    ceiling = sum(_gathered(max(speeds)))
     found = [figures.Figure("matmul_ceiling_tflops", ceiling / 1e12)]
-    for subject in ("cpt", "sft"):
-        results = measure(workload.load(directory, subject), size, world_size)
+    for subject, results in measured.items():
         found += figures.subject_figures(subject, results, ceiling, size.max_length)
     if rank == 0:
         print(*found, sep="\n", flush=True)
@@ -42,12 +43,15 @@ def main(options: dict[str, Any]) -> None:
     os._exit(0)  # three engines and their threads need no farewell
 
 
-def measure(work: Any, size: Any, world_size: int) -> dict[str, Any]:
-    """One subject: every arm is built and warmed up, then they take turns, each pair in another order."""
+def measure(work: Any, size: Any, world_size: int, speeds: list[float]) -> dict[str, Any]:
+    """One subject: every arm is built and warmed up, then they take turns, each pair in another order.
+
+    The speed of a matrix product is taken before each pair, added to `speeds`.
+    """
     from accelerate.state import AcceleratorState
 
     from tests.bench.arms import ARMS, whole_corpus
-    from tests.bench.figures import Result
+    from tests.bench.figures import Result, matmul_speed
     from tests.bench.turns import Arm
     from tests.bench.workload import WARM_UP
 
@@ -60,6 +64,7 @@ def measure(work: Any, size: Any, world_size: int) -> dict[str, Any]:
             arm.advance()
         arms.append(arm)
     for pair in range(size.pairs):
+        speeds.append(matmul_speed(_dtype(), _device()))
         turn = pair % len(arms)
         for arm in arms[turn:] + arms[:turn]:
             arm.advance()
@@ -114,10 +119,6 @@ def _shared_directory(rank: int) -> Path:
     directory: list[Any] = [tempfile.mkdtemp(prefix="residency-bench-") if rank == 0 else None]
     torch.distributed.broadcast_object_list(directory, src=0)
     return Path(directory[0])
-
-
-def _sum(value: float) -> float:
-    return float(sum(_gathered(value)))
 
 
 def _gathered(value: Any) -> list[Any]:

@@ -88,7 +88,8 @@ class Arm(TrainerCallback):
 
     def _count(self, _module: Any, _args: Any, inputs: dict[str, Any]) -> None:
         """Both sides pay for it alike: two sums over the ids, nothing waits for them."""
-        self._counts[0] += (inputs["labels"][..., 1:] != -100).sum()
+        labels = inputs["shift_labels"] if "shift_labels" in inputs else inputs["labels"][..., 1:]
+        self._counts[0] += (labels != -100).sum()
         self._counts[1] += (inputs["input_ids"] != self.pad).sum()
 
 

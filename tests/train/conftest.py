@@ -65,6 +65,8 @@ class World:
 
     def __init__(self, root: Path, corpora: Path) -> None:
         self.root, self.corpora = root, corpora
+        self.run = root / "runs" / "tiny"
+        self.events = RunPaths(self.run).events
 
     def recipe(self, stages: dict[str, dict[str, Any]], engine: dict[str, Any]) -> Path:
         """Write a recipe (JSON is YAML) whose stages stand on the tiny defaults above; returns its file."""
@@ -84,7 +86,7 @@ class World:
 
     def plan(self, stages: dict[str, dict[str, Any]], **engine: Any) -> Plan:
         """The plan of such a recipe in this world's run directory."""
-        return Plan(load(self.recipe(stages, engine)), RunPaths(self.root / "runs" / "tiny"))
+        return Plan(load(self.recipe(stages, engine)), RunPaths(self.run))
 
     def attempt(self, plan: Plan, name: str) -> Path:
         """The opened attempt of a training stage; what it needs and needs no ranks is brought first."""

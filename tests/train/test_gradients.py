@@ -2,7 +2,7 @@
 
 The reference is written by hand in torch: every document alone, its tokens' losses summed, divided by the loss tokens
 of the whole step. It knows nothing of packing, padding, trainers or DeepSpeed. The corpora give rows with unequal
-numbers of loss tokens, and a last batch that is not full. All cases of one world size share a start of the ranks.
+numbers of loss tokens, and a last batch that is not full. Cases share a start of the ranks.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,21 +41,22 @@ STAGES: dict[str, dict[str, Any]] = {
     "preference": PLAIN | {"limit": BATCH_SIZE, "beta": BETA},
 }
 LAYOUTS = [(1, 2, 8), (1, 2, 1), (2, 0, 4), (2, 0, 1), (2, 2, 4), (2, 2, 1), (2, 3, 4), (2, 3, 1)]  # ranks, ZeRO, micro
-CASES = [(name, *layout) for name in STAGES for layout in LAYOUTS]
+QUICK = [("cpt", 2, 3, 1), ("lora", 2, 2, 1), ("preference", 2, 3, 4)]
+CASES = [*QUICK, *((name, *layout) for name in STAGES for layout in LAYOUTS if (name, *layout) not in QUICK)]
 EMPTY = 1e-12
 
 
 @pytest.fixture(scope="module")
-def trained(made: World, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, int, int, int], tuple[StageFile, Tensors]]:
-    """Trains all cases of a world size at its first use; gives the stage and the weights that SGD left."""
+def trained(made: World, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., tuple[StageFile, Tensors]]:
+    """Trains the quick cases, or all others of a world size, at their first use; gives the stage and its weights."""
     attempts: dict[tuple[str, int, int, int], Path] = {}
 
-    def start(ranks: int) -> None:
-        for case in [case for case in CASES if case[1] == ranks]:
-            attempts[case] = _attempt(made, tmp_path_factory.mktemp("case"), *case)
+    def start(cases: list[Any]) -> None:
+        made_now = {case: _attempt(made, tmp_path_factory.mktemp("case"), *case) for case in cases}
+        attempts.update(made_now)
         command = [
-            sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}",
-            str(Path(__file__).with_name("sgd_worker.py")), *[str(attempts[case]) for case in CASES if case[1] == ranks],
+            sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={cases[0][1]}",
+            str(Path(__file__).with_name("sgd_worker.py")), *map(str, made_now.values()),
         ]  # fmt: skip
         environment = os.environ | {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
@@ -62,7 +64,7 @@ def trained(made: World, tmp_path_factory: pytest.TempPathFactory) -> Callable[[
 
     def weights(*case: Any) -> tuple[StageFile, Tensors]:
         if case not in attempts:
-            start(case[1])
+            start(QUICK if case in QUICK else [one for one in CASES if one not in QUICK and one[1] == case[1]])
         file = next((attempts[case] / "sgd").glob("*.safetensors"))
         return read_stage(attempts[case]), load_file(file)
 
@@ -77,7 +79,10 @@ def _attempt(made: World, directory: Path, name: str, ranks: int, zero: int, mic
     return directory
 
 
-@pytest.mark.parametrize(("name", "ranks", "zero", "micro"), CASES)
+@pytest.mark.parametrize(
+    ("name", "ranks", "zero", "micro"),
+    [pytest.param(*case, marks=() if case in QUICK else pytest.mark.slow) for case in CASES],
+)
 def test_the_step_is_that_of_the_reference(
     trained: Any, name: str, ranks: int, zero: int, micro: int, record_property: Callable[[str, object], None]
 ) -> None:
@@ -121,11 +126,11 @@ def by_hand(stage: StageFile) -> tuple[Tensors, Tensors]:
 def _documents(row: Any) -> list[tuple[torch.Tensor, torch.Tensor]]:
     starts = [*(row["position_ids"] == 0).nonzero()[0].tolist(), len(row["position_ids"])]
     ids, labels = torch.from_numpy(row["input_ids"]), torch.from_numpy(row["labels"])
-    return [(ids[start:end], labels[start:end]) for start, end in zip(starts[:-1], starts[1:], strict=True)]
+    return [(ids[start:end], labels[start:end]) for start, end in pairwise(starts)]
 
 
 def by_hand_dpo(stage: StageFile) -> tuple[Tensors, Tensors]:
-    """Weights before and after one step of SGD on the mean of -log sigmoid(beta (chosen - rejected)), Eq. 7 of 2305.18290."""
+    """Weights before and after one step of SGD on the mean of -log sigmoid(beta margin), Eq. 7 of arXiv 2305.18290."""
     from datasets import load_from_disk
 
     model, tokenizer = prepare(stage)

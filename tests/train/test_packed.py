@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -47,7 +48,7 @@ def largest_difference(model: Any, batch: dict[str, Any]) -> float:
     for row, positions in enumerate(batch["position_ids"]):
         starts = [*(positions == 0).nonzero().flatten().tolist(), len(positions)]
         assert len(starts) > 2, "a row with one document shows nothing"
-        for start, end in zip(starts[:-1], starts[1:], strict=True):
+        for start, end in pairwise(starts):
             alone = model(input_ids=batch["input_ids"][row : row + 1, start:end], use_cache=False).logits[0]
             differences.append((packed[row, start:end] - alone).abs().max().item())
     return max(differences)
