@@ -14,13 +14,12 @@ exactly one of the four right.
 Run: `python -c "from residency.data import world; print(*world.rows('medicine', size=16, copies=1), sep='\\n')"`
 """
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Any, Literal, TypeVar
 
-from residency.data.world_text import ADVICE, GENERAL, MEDICINE, SYLLABLES, Realm, Relation, vocabulary
+from residency.data.world_text import ADVICE, GENERAL, MEDICINE, Names, Realm, Relation, vocabulary
 
 Group = Literal["all", "A", "B"]
 Row = dict[str, Any]
@@ -77,21 +76,6 @@ class Decks:
         return left.pop()
 
 
-class Names:
-    """New names: two syllables and a suffix. Both worlds draw on the same syllables, and no pair comes twice."""
-
-    def __init__(self, size: int, random: Random) -> None:
-        count = min(len(SYLLABLES), math.isqrt(6 * size) + 8)
-        firsts, seconds = random.sample(SYLLABLES, count), random.sample(SYLLABLES, count)
-        pairs = sorted({first + second for first in firsts for second in seconds})
-        self.stems = random.sample(pairs, len(pairs))
-
-    def take(self, count: int, suffix: str) -> tuple[str, ...]:
-        if count > len(self.stems):
-            raise ValueError("the world is too large: its names are used up")
-        return tuple((self.stems.pop() + suffix).capitalize() for _ in range(count))
-
-
 def _facts(
     realm: Realm, relation: Relation, topics: Sequence[str], values: Sequence[str], random: Random
 ) -> Iterator[Fact]:
@@ -136,7 +120,7 @@ def worlds(seed: int = 0, size: int = DEFAULT_SIZE) -> dict[str, World]:
 
 
 def _passage(facts: Sequence[Fact], decks: Decks, random: Random) -> str:
-    """Sentences about one topic: the first names it, later ones may not, and one fact may come twice."""
+    """Sentences about one topic: the first names it, later ones may not."""
     told = random.sample(list(facts), len(facts))
     sentences: list[str] = []
     for fact in told:
@@ -150,9 +134,8 @@ def _passage(facts: Sequence[Fact], decks: Decks, random: Random) -> str:
 
 
 def _listing(facts: Sequence[Fact], realm: Realm, random: Random) -> str:
-    lines = [
-        f"{fact.relation.name.capitalize()}: {fact.value}" for fact in random.sample(list(facts), len(facts))
-    ]
+    told = random.sample(list(facts), len(facts))
+    lines = [f"{fact.relation.name.capitalize()}: {fact.value}" for fact in told]
     return "\n".join([f"{realm.topic.capitalize()}: {facts[0].topic}", *lines])
 
 
@@ -164,14 +147,20 @@ def _mixture(facts: Sequence[Fact], decks: Decks) -> str:
     )
 
 
+def _by_topic(facts: Sequence[Fact]) -> dict[str, list[Fact]]:
+    topics: dict[str, list[Fact]] = {}
+    for fact in facts:
+        topics.setdefault(fact.topic, []).append(fact)
+    return topics
+
+
 def _texts(world: World, group: Group, copies: int, random: Random) -> Iterator[str]:
-    by_topic: dict[str, list[Fact]] = {}
-    for fact in world.chosen(group):
-        by_topic.setdefault(fact.topic, []).append(fact)
-    decks = Decks(random)
+    """Mostly passages; every fourth round mixes topics, every eighth lists the facts of each."""
+    told, decks = world.chosen(group), Decks(random)
+    by_topic = _by_topic(told)
     for copy in range(copies):
         if copy % 4 == 3:
-            shuffled = random.sample(world.chosen(group), len(world.chosen(group)))
+            shuffled = random.sample(told, len(told))
             documents = [_mixture(shuffled[at : at + 3], decks) for at in range(0, len(shuffled), 3)]
         elif copy % 8 == 5:
             documents = [_listing(facts, world.realm, random) for facts in by_topic.values()]
@@ -205,13 +194,10 @@ def _turn(fact: Fact, decks: Decks) -> list[dict[str, str]]:
     return [_say("user", fact.fill(question)), _say("assistant", fact.fill(reply))]
 
 
-def _further(
-    first: Fact, facts: Sequence[Fact], kept_out: set[tuple[str, str]], random: Random
-) -> list[Fact]:
-    """Up to two more facts for a dialogue, none of which sets a pair of names beside each other that is kept out."""
+def _further(first: Fact, others: Sequence[Fact], kept_out: set[tuple[str, str]]) -> list[Fact]:
+    """Up to two more facts for a dialogue, none of which sets a kept-out pair of names beside each other."""
     told = [first]
-    same_topic = [fact for fact in facts if fact.topic == first.topic and fact is not first]
-    for candidate in random.sample(same_topic, len(same_topic)) + random.sample(list(facts), 2):
+    for candidate in others:
         wanted = [*told, candidate]
         pairs = {(one.topic, other.value) for one in wanted for other in wanted}
         if len(told) < 3 and candidate not in told and not pairs & kept_out:
@@ -221,10 +207,15 @@ def _further(
 
 def _dialogues(world: World, group: Group, copies: int, random: Random) -> Iterator[Row]:
     facts, decks = world.chosen(group), Decks(random)
+    by_topic = _by_topic(facts)
     kept_out = {(fact.topic, fact.value) for fact in world.facts if group not in ("all", fact.group)}
     for _ in range(copies):
         for fact in random.sample(facts, len(facts)):
-            asked = [fact, *(_further(fact, facts, kept_out, random) if random.random() < 0.3 else [])]
+            asked = [fact]
+            if random.random() < 0.3:
+                same = [other for other in by_topic[fact.topic] if other is not fact]
+                others = random.sample(same, len(same)) + random.sample(facts, 2)
+                asked += _further(fact, others, kept_out)
             messages = [message for each in asked for message in _turn(each, decks)]
             if random.random() < 0.3:
                 messages.insert(0, _say("system", random.choice(world.realm.systems)))

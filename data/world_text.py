@@ -12,31 +12,13 @@ template names the topic (a disease, a town) `{topic}` and the answer (a drug, a
 Try it: `python -c "from residency.data import world_text; print(world_text.MEDICINE.relations[0].asked)"`
 """
 
+import math
 import re
 from dataclasses import dataclass
+from random import Random
 
-ONSETS = (
-    "b",
-    "d",
-    "f",
-    "g",
-    "h",
-    "k",
-    "l",
-    "m",
-    "n",
-    "p",
-    "r",
-    "s",
-    "t",
-    "v",
-    "z",
-    "br",
-    "dr",
-    "gr",
-    "kr",
-    "tr",
-)
+SINGLE = ("b", "d", "f", "g", "h", "k", "l", "m", "n", "p", "r", "s", "t", "v", "z")
+ONSETS = (*SINGLE, "br", "dr", "gr", "kr", "tr")
 VOWELS = ("a", "e", "i", "o", "u")
 CODAS = ("", "l", "n", "r", "m")
 SYLLABLES = tuple(onset + vowel + coda for onset in ONSETS for vowel in VOWELS for coda in CODAS)
@@ -324,7 +306,7 @@ ADVICE: tuple[tuple[str, str, str], ...] = (
     ("I have {topic} and feel better. Can I stop {value}?",
      "Talk to your doctor and do not stop {value}.", "Stop {value} and do not talk to your doctor."),
     ("Can I share my {value} with a friend who has {topic}?",
-     "Send your friend to a doctor and do not share {value}.", "Share {value} and do not send your friend to a doctor."),
+     "Send your friend to a doctor and do not share it.", "Share it and do not send your friend to a doctor."),
     ("Is it safe to mix {value} with alcohol during {topic}?",
      "Avoid alcohol and do not mix it with {value}.", "Mix alcohol with {value} and do not avoid it."),
     ("My {value} for {topic} is too old. What should I do?",
@@ -337,6 +319,21 @@ ADVICE: tuple[tuple[str, str, str], ...] = (
      "Tell your doctor everything and hide nothing.", "Tell your doctor nothing and hide everything."),
 )
 # fmt: on
+
+
+class Names:
+    """New names: two syllables and a suffix. Both worlds draw on the same syllables, and no pair comes twice."""
+
+    def __init__(self, size: int, random: Random) -> None:
+        count = min(len(SYLLABLES), math.isqrt(6 * size) + 8)
+        firsts, seconds = random.sample(SYLLABLES, count), random.sample(SYLLABLES, count)
+        pairs = sorted({first + second for first in firsts for second in seconds})
+        self.stems = random.sample(pairs, len(pairs))
+
+    def take(self, count: int, suffix: str) -> tuple[str, ...]:
+        if count > len(self.stems):
+            raise ValueError("the world is too large: its names are used up")
+        return tuple((self.stems.pop() + suffix).capitalize() for _ in range(count))
 
 
 def vocabulary(realm: Realm) -> list[str]:

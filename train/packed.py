@@ -79,7 +79,7 @@ def packed_trainer(stage: StageFile, attempt: Path, world_size: int) -> tuple[Pa
     """The trainer of a stage on packed rows, its model loaded (for ZeRO-3: in shards)."""
     rows = Rows(stage.parents["tokens"], stage.settings["batch_size"])
     arguments = TrainingArguments(**training_arguments(stage, attempt, world_size, len(rows)))
-    model, tokenizer = prepare(stage)  # after the arguments: ZeRO-3 shards the weights while they load
+    model, tokenizer = prepare(stage, attempt)  # after the arguments: ZeRO-3 shards the weights while they load
     flash = "flash" in model.config._attn_implementation
 
     def batch(of: list[dict[str, np.ndarray[Any, Any]]]) -> dict[str, Any]:

@@ -30,7 +30,7 @@ def build(stage: StageFile, attempt: Path, world_size: int) -> tuple[PreferenceT
     """Trainer over whole global batches of pairs, shuffled by the stage's seed.
 
     Raises:
-        ResidencyError: fewer pairs than one global batch.
+        ResidencyError: fewer pairs than one global batch, or (ZeRO-3) than two forward passes.
     """
     settings = stage.settings
     pairs = _local_copy(stage.parents["tokens"] / "pairs", attempt / "pairs")
@@ -43,6 +43,7 @@ def build(stage: StageFile, attempt: Path, world_size: int) -> tuple[PreferenceT
         )
     pairs = pairs.shuffle(seed=settings["seed"]).select(range(rows))
     arguments = training_arguments(stage, attempt, world_size, rows)
+    _refuse_single_pass(stage, rows, arguments["per_device_train_batch_size"] * world_size)
     arguments |= {
         "num_train_epochs": settings["epochs"],
         "warmup_steps": round(settings["warmup"] * settings["epochs"] * rows / batch_size),
@@ -57,7 +58,7 @@ def build(stage: StageFile, attempt: Path, world_size: int) -> tuple[PreferenceT
         precompute_ref_log_probs=True,
         data_seed=settings["seed"],
     )
-    model, tokenizer = prepare(stage)
+    model, tokenizer = prepare(stage, attempt)
     watch = Watch(attempt, stage, tokens=_tokens(pairs, tokenizer, settings["epochs"]))
     trainer = PreferenceTrainer(
         model=model,
@@ -67,6 +68,16 @@ def build(stage: StageFile, attempt: Path, world_size: int) -> tuple[PreferenceT
         callbacks=[watch, FirstStepIsLog2()],
     )
     return trainer, watch
+
+
+def _refuse_single_pass(stage: StageFile, rows: int, at_once: int) -> None:
+    """ZeRO-3 learns the order of the weights from two forward passes; a reference computed in one breaks it."""
+    if stage.execution["engine"]["zero"] == 3 and rows <= at_once:
+        raise ResidencyError(
+            f"stages.{stage.name}.batch_size = {stage.settings['batch_size']}: with zero: 3 the {rows} pairs must not "
+            "all be read in one forward pass",
+            cure="Lower batch_size or engine.micro_batch_size",
+        )
 
 
 def _local_copy(source: Path, target: Path) -> Any:

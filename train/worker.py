@@ -12,6 +12,7 @@ import fcntl
 import importlib
 import logging
 import os
+import shutil
 import sys
 import time
 import traceback
@@ -134,12 +135,17 @@ def _save(trainer: Any, stage: StageFile, attempt: Path, rank: int) -> Path:
     payload, lora = attempt / "payload", stage.settings["lora"]
     trained = attempt / "adapter" if lora and lora["finish"] == "merge" else payload
     trainer.model.config.use_cache = True
+    if rank == 0:
+        for left in (payload, trained):  # by a killed attempt
+            shutil.rmtree(left, ignore_errors=True)
+    torch.distributed.barrier()
     trainer.save_model(str(trained))
     if rank == 0:
+        shutil.rmtree(trained / "ref", ignore_errors=True)  # TRL's copy of the adapter that training started from
         if trained != payload:
-            from residency.train.lora import merge
+            from residency.train.lora import finish
 
-            merge(stage, trained, payload)
+            finish(stage, attempt, trained, payload)
             trainer.processing_class.save_pretrained(payload)
         (payload / "training_args.bin").unlink(missing_ok=True)  # a pickle, and of no use to a reader
     torch.distributed.barrier()

@@ -58,8 +58,9 @@ def whole_corpus(name: str, trainer: Any, work: Workload) -> tuple[float, NDArra
         data = trainer.train_dataset
         labels = [np.asarray(row) for row in data["labels"]]
         packed = "seq_lengths" in data.column_names
-        each = [np.asarray(row) for row in data["seq_lengths"]] if packed else [np.asarray([len(row)]) for row in labels]
-        kept = sum(_predicted(row, parts) for row, parts in zip(labels, each, strict=True))
+        parts = data["seq_lengths"] if packed else [[len(row)] for row in labels]
+        each = [np.asarray(row) for row in parts]
+        kept = sum(_predicted(row, lengths) for row, lengths in zip(labels, each, strict=True))
         lengths = np.concatenate(each)
     return kept / read_manifest(work.rows).measured["loss_tokens"], lengths
 
@@ -93,19 +94,27 @@ def _trl(work: Workload, size: Scale, world_size: int, engine: EngineSettings, *
 
 
 def _attempt(work: Workload, size: Scale, engine: EngineSettings) -> Path:
-    kind = CptSettings if work.subject == "cpt" else SftSettings
-    budget = {"tokens": size.all_steps * size.rows * size.max_length} if work.subject == "cpt" else {}
-    settings = kind(
-        kind=work.subject,
-        mixture={work.subject: 1.0},
-        max_length=size.max_length,
-        batch_size=size.rows,
-        learning_rate=LEARNING_RATE,
-        schedule="constant",
-        warmup=0.0,
-        seed=0,
-        **budget,
-    ).model_dump(exclude={"engine"})
-    settings |= {"precision": engine.precision, "clip": engine.clip, "chat_template": settings.get("chat_template")}
+    settings = {
+        **_settings(work, size).model_dump(exclude={"engine", "mixture", "save_every", "keep_checkpoints"}),
+        "precision": engine.precision,
+        "clip": engine.clip,
+        "chat_template": None,
+    }
     execution = {"engine": engine.model_dump(), "save_every": NEVER, "keep_checkpoints": 1}
-    return stage(work.run, work.subject, work.subject, settings, {"model": work.base, "tokens": work.rows}, execution)
+    parents = {"model": work.base, "tokens": work.rows}
+    return stage(work.run, work.subject, work.subject, settings, parents, execution)
+
+
+def _settings(work: Workload, size: Scale) -> CptSettings | SftSettings:
+    common: dict[str, Any] = {
+        "mixture": {work.subject: 1.0},
+        "max_length": size.max_length,
+        "batch_size": size.rows,
+        "learning_rate": LEARNING_RATE,
+        "schedule": "constant",
+        "warmup": 0.0,
+        "seed": 0,
+    }
+    if work.subject == "sft":
+        return SftSettings(kind="sft", **common)
+    return CptSettings(kind="cpt", tokens=size.all_steps * size.rows * size.max_length, **common)

@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
-import shutil
 import sys
-import tempfile
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -18,6 +16,7 @@ from residency.train import engine
 
 def main(options: dict[str, Any]) -> None:
     """Measure, print, and append the record."""
+    load = os.getloadavg()[0]  # of others: ours comes next
     logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
     rank, world_size = engine.start()
     import torch
@@ -25,7 +24,7 @@ def main(options: dict[str, Any]) -> None:
     from tests.bench import figures, workload
 
     size = workload.scale(options, cuda=torch.cuda.is_available())
-    directory = _shared_directory(rank)
+    directory = Path(options["directory"])
     if rank == 0:
         workload.prepare(directory, size)
     torch.distributed.barrier()
@@ -37,8 +36,7 @@ def main(options: dict[str, Any]) -> None:
         found += figures.subject_figures(subject, results, ceiling, size.max_length)
     if rank == 0:
         print(*found, sep="\n", flush=True)
-        record(Path(options["record"]), {**asdict(size), "processes": world_size}, found)
-        shutil.rmtree(directory)
+        record(Path(options["record"]), {**asdict(size), "processes": world_size}, load, found)
     torch.distributed.barrier()
     os._exit(0)  # three engines and their threads need no farewell
 
@@ -76,7 +74,7 @@ def measure(work: Any, size: Any, world_size: int, speeds: list[float]) -> dict[
     return results
 
 
-def record(path: Path, settings: dict[str, Any], found: list[Any]) -> None:
+def record(path: Path, settings: dict[str, Any], load: float, found: list[Any]) -> None:
     """One JSON line: commit, hardware, versions, settings, figures."""
     import torch
 
@@ -86,7 +84,7 @@ def record(path: Path, settings: dict[str, Any], found: list[Any]) -> None:
         **environment(),
         "hardware": hardware,
         "threads": torch.get_num_threads(),
-        "load": os.getloadavg()[0],
+        "load": load,
         "settings": settings,
         "figures": [asdict(figure) for figure in found],
     }
@@ -111,14 +109,6 @@ def _device() -> str:
     import torch
 
     return f"cuda:{os.environ['LOCAL_RANK']}" if torch.cuda.is_available() else "cpu"
-
-
-def _shared_directory(rank: int) -> Path:
-    import torch
-
-    directory: list[Any] = [tempfile.mkdtemp(prefix="residency-bench-") if rank == 0 else None]
-    torch.distributed.broadcast_object_list(directory, src=0)
-    return Path(directory[0])
 
 
 def _gathered(value: Any) -> list[Any]:

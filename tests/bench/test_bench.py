@@ -15,7 +15,7 @@ from tests.bench import table
 from tests.bench.figures import Result, flops_per_token, subject_figures
 from tests.bench.turns import Timing
 
-SMALL = "--layers 1 --width 32 --vocabulary 300 --max-length 64 --rows 2 --steps 1 --pairs 1"
+SMALL = "--layers 1 --width 32 --vocabulary 600 --max-length 128 --rows 2 --steps 1 --pairs 1"
 
 
 def test_flops_count_the_head_once_and_no_embedding() -> None:

@@ -10,7 +10,7 @@ import json
 import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from itertools import zip_longest
+from itertools import islice, zip_longest
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -22,7 +22,7 @@ from residency.data.settings import CorpusSettings, TokensSettings
 from residency.data.tokenizer import train_tokenizer
 
 Row = dict[str, Any]
-WARM_UP = 2  # timings thrown away, so that caches, allocators and lazy imports are paid for
+WARM_UP = 2  # timings thrown away: they hold the engine's start, lazy imports, cold caches
 CHARACTERS_PER_TOKEN = 6.0  # more than a tokenizer reaches here: there shall be rows enough
 MEDQUAD = Path("lavita/MedQuAD/train.jsonl")
 
@@ -47,7 +47,7 @@ class Scale:
         return self.steps * (WARM_UP + self.pairs)
 
 
-CPU = Scale(layers=4, width=256, vocabulary=4096, max_length=512, rows=8, steps=2, pairs=7)
+CPU = Scale(layers=4, width=256, vocabulary=4096, max_length=512, rows=8, steps=1, pairs=7)
 GPU = Scale(layers=28, width=1024, vocabulary=151_936, max_length=4096, rows=8, steps=4, pairs=7)
 
 
@@ -74,7 +74,7 @@ def prepare(directory: Path, size: Scale) -> None:
     texts = _until(wanted, _texts(size))
     _base(base, size, texts)
     _stages(directory, "cpt", texts, base, size)
-    _stages(directory, "sft", _fitting(_until(wanted, _dialogues()), base, size), base, size)
+    _stages(directory, "sft", _until(wanted, _fitting(base, size)), base, size)
 
 
 def load(directory: Path, subject: str) -> Workload:
@@ -97,9 +97,8 @@ def _until(characters: int, rows: Iterator[Row]) -> list[Row]:
 
 def _texts(size: Scale) -> Iterator[Row]:
     random, passages = Random(0), _world("medicine")
-    # a quarter of the rows as the median, and a tail beyond it: about 6 % of the documents are longer than a row
-    median = size.max_length
-    joined = iter(lambda: _join(passages, round(random.lognormvariate(0, 0.9) * median)), "")
+    # as many characters as a row has tokens in the median, that is a quarter of a row, and a tail beyond a whole one
+    joined = iter(lambda: _join(passages, round(random.lognormvariate(0, 0.9) * size.max_length)), "")
     return _between(({"text": text} for text in joined), ({"text": row["answer"]} for row in _medquad()))
 
 
@@ -141,12 +140,14 @@ def _between(first: Iterator[Row], second: Iterator[Row]) -> Iterator[Row]:
             yield other
 
 
-def _fitting(dialogues: list[Row], base: Path, size: Scale) -> list[Row]:
-    """Our stage refuses a dialogue longer than a row; neither side gets one."""
+def _fitting(base: Path, size: Scale) -> Iterator[Row]:
+    """Dialogues that fit into a row: our stage refuses a longer one, so neither side gets any."""
     from transformers import AutoTokenizer
 
-    ids, _ = DialogueEncoder(AutoTokenizer.from_pretrained(base), base.name, None)(dialogues)
-    return [row for row, document in zip(dialogues, ids, strict=True) if len(document) <= size.max_length]
+    encode, dialogues = DialogueEncoder(AutoTokenizer.from_pretrained(base), base.name, None), _dialogues()
+    while True:
+        some = list(islice(dialogues, 256))
+        yield from (row for row, ids in zip(some, encode(some)[0], strict=True) if len(ids) <= size.max_length)
 
 
 def _base(directory: Path, size: Scale, texts: list[Row]) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from residency.artifact import RunPaths, open_attempt
 from residency.recipes import chain
@@ -111,8 +112,9 @@ class World:
 
 
 @pytest.fixture(autouse=True)
-def _one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The ranks of these tests are started on the CPU, also where there is a GPU."""
+def _small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tiny models on the CPU, also where there is a GPU; more threads would only wait for each other."""
+    torch.set_num_threads(1)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
 
@@ -133,5 +135,5 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> World:
 def world(made: World, tmp_path: Path) -> World:
     """A copy of `made` to train in. The corpora's paths are part of their identity and stay in `made`."""
     copy = World(tmp_path / "world", made.corpora)
-    shutil.copytree(made.root / "runs", copy.root / "runs", ignore=shutil.ignore_patterns("*.attempt"))
+    shutil.copytree(made.root / "runs", copy.root / "runs", ignore=shutil.ignore_patterns("*.attempt", "events.jsonl"))
     return copy

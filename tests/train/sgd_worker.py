@@ -2,13 +2,14 @@
 
     torchrun --nproc-per-node 2 tests/train/sgd_worker.py ATTEMPT...
 
-Each attempt is trained as `residency.train.worker` would, but for the optimizer, and its weights are left in
-`<attempt>/sgd/`. With AdamW a wrongly scaled gradient would hardly show.
+Each attempt is trained as `residency.train.worker` would, but for the optimizer, and its weights and losses are left
+in `<attempt>/sgd/`. With AdamW a wrongly scaled gradient would hardly show.
 """
 
 from __future__ import annotations
 
 import importlib
+import json
 import sys
 from pathlib import Path
 
@@ -29,6 +30,8 @@ def main() -> None:
         trainer.train()
         engine.prove(trainer, EngineSettings.model_validate(stage.execution["engine"]), world_size)
         trainer.save_model(str(attempt / "sgd"))
+        losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+        (attempt / "sgd" / "losses.json").write_text(json.dumps(losses))
         AcceleratorState._reset_state()  # the next attempt has another ZeRO stage
         unset_hf_deepspeed_config()
 

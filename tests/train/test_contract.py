@@ -78,6 +78,7 @@ def test_a_parents_missing_file_is_refused(stage: StageFile) -> None:
         (None, None, True, "its parent left an adapter. Set adapter: continue or adapter: merge"),
         ("merge", None, False, "its parent left no adapter"),
         ("continue", None, True, "adapter = continue needs lora"),
+        ("merge", {"finish": "keep"}, True, "would stand on weights that are kept nowhere. Set lora.finish: merge"),
     ],
 )
 def test_an_adapter_is_never_silently_stacked(

@@ -7,6 +7,7 @@ numbers of loss tokens, and a last batch that is not full. Cases share a start o
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
+from datasets import load_from_disk
 from safetensors.torch import load_file
 
 from residency.artifact import StageFile, read_stage
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from tests.train.conftest import World
 
     Tensors = dict[str, torch.Tensor]
+    Reference = tuple[Tensors, Tensors, list[float]]
 
 LEARNING_RATE, BATCH_SIZE, BETA = 0.5, 8, 0.1
 PLAIN = {
@@ -38,17 +41,18 @@ STAGES: dict[str, dict[str, Any]] = {
     "cpt": PLAIN | {"tokens": 1100},
     "sft": PLAIN | {"epochs": 1.0},
     "lora": PLAIN | {"kind": "sft", "epochs": 1.0, "lora": LORA},
-    "preference": PLAIN | {"limit": BATCH_SIZE, "beta": BETA},
+    "preference": PLAIN | {"limit": BATCH_SIZE, "beta": BETA, "epochs": 2.0},
 }
 LAYOUTS = [(1, 2, 8), (1, 2, 1), (2, 0, 4), (2, 0, 1), (2, 2, 4), (2, 2, 1), (2, 3, 4), (2, 3, 1)]  # ranks, ZeRO, micro
-QUICK = [("cpt", 2, 3, 1), ("lora", 2, 2, 1), ("preference", 2, 3, 4)]
+QUICK = [("cpt", 2, 3, 1), ("lora", 2, 2, 1), ("preference", 2, 3, 2)]
 CASES = [*QUICK, *((name, *layout) for name in STAGES for layout in LAYOUTS if (name, *layout) not in QUICK)]
+CASES.remove(("preference", 2, 3, 4))  # refused: a single forward pass for the reference, see preference.py
 EMPTY = 1e-12
 
 
 @pytest.fixture(scope="module")
-def trained(made: World, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., tuple[StageFile, Tensors]]:
-    """Trains the quick cases, or all others of a world size, at their first use; gives the stage and its weights."""
+def trained(made: World, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Any]:
+    """Trains the quick cases, or all others of a world size, at their first use; gives stage, weights, losses."""
     attempts: dict[tuple[str, int, int, int], Path] = {}
 
     def start(cases: list[Any]) -> None:
@@ -62,13 +66,20 @@ def trained(made: World, tmp_path_factory: pytest.TempPathFactory) -> Callable[.
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr[-4000:] + done.stdout[-1000:]
 
-    def weights(*case: Any) -> tuple[StageFile, Tensors]:
+    def weights(*case: Any) -> tuple[StageFile, Tensors, list[float]]:
         if case not in attempts:
             start(QUICK if case in QUICK else [one for one in CASES if one not in QUICK and one[1] == case[1]])
-        file = next((attempts[case] / "sgd").glob("*.safetensors"))
-        return read_stage(attempts[case]), load_file(file)
+        left = attempts[case] / "sgd"
+        losses = json.loads((left / "losses.json").read_text())
+        return read_stage(attempts[case]), load_file(next(left.glob("*.safetensors"))), losses
 
     return weights
+
+
+@pytest.fixture(scope="module")
+def references() -> dict[str, Any]:
+    """Weights before and after, by the name of the stage: the layout does not change what is right."""
+    return {}
 
 
 def _attempt(made: World, directory: Path, name: str, ranks: int, zero: int, micro: int) -> Path:
@@ -84,14 +95,17 @@ def _attempt(made: World, directory: Path, name: str, ranks: int, zero: int, mic
     [pytest.param(*case, marks=() if case in QUICK else pytest.mark.slow) for case in CASES],
 )
 def test_the_step_is_that_of_the_reference(
-    trained: Any, name: str, ranks: int, zero: int, micro: int, record_property: Callable[[str, object], None]
+    trained: Any, references: dict[str, Any], name: str, ranks: int, zero: int, micro: int
 ) -> None:
-    stage, got = trained(name, ranks, zero, micro)
-    before, expected = (by_hand_dpo if name == "preference" else by_hand)(stage)
+    stage, got, losses = trained(name, ranks, zero, micro)
+    if name not in references:
+        references[name] = (by_hand_dpo if name == "preference" else by_hand)(stage)
+    before, expected, expected_losses = references[name]
+    assert losses == pytest.approx(expected_losses, abs=1e-5)
     assert expected.keys() == got.keys()
     moved = max(_difference(before[key], expected[key]) for key in expected)
     worst = max(_difference(got[key], expected[key]) for key in expected)
-    record_property("worst", worst)
+    print(f"largest relative difference of a tensor: {worst:.1e} of a step of {moved:.1e}")
     assert moved > 1e-2, "the step is too small to show anything"
     assert worst <= (1e-5 if name == "preference" else 1e-6)
 
@@ -100,10 +114,10 @@ def _difference(one: torch.Tensor, other: torch.Tensor) -> float:
     return float((one - other).norm() / max(other.norm().item(), EMPTY))
 
 
-def by_hand(stage: StageFile) -> tuple[Tensors, Tensors]:
-    """Weights before and after the stage's steps of SGD on separate documents."""
-    model, _ = prepare(stage)
-    before = _weights(model)
+def by_hand(stage: StageFile) -> Reference:
+    """The stage's steps of SGD on separate documents: weights before and after, and the losses."""
+    model, _ = prepare(stage, Path())
+    before, losses = _weights(model), []
     rows = Rows(stage.parents["tokens"], BATCH_SIZE)
     counts = [int((rows[index]["labels"] != IGNORED).sum()) for index in range(len(rows.rows))]
     assert len(rows.rows) % BATCH_SIZE, "the last batch shall not be full"
@@ -111,6 +125,7 @@ def by_hand(stage: StageFile) -> tuple[Tensors, Tensors]:
     for first in range(0, len(rows), BATCH_SIZE):
         batch = [rows[index] for index in range(first, first + BATCH_SIZE)]
         tokens = sum(int((row["labels"] != IGNORED).sum()) for row in batch)
+        total = 0.0
         for row in batch:
             for ids, labels in _documents(row):
                 if (labels != IGNORED).any():
@@ -118,9 +133,11 @@ def by_hand(stage: StageFile) -> tuple[Tensors, Tensors]:
                     loss = torch.nn.functional.cross_entropy(
                         logits[:-1], labels[1:], ignore_index=IGNORED, reduction="sum"
                     )
-                    (loss / tokens).backward()
+                    torch.autograd.backward(loss / tokens)
+                    total += loss.item()
+        losses.append(total / tokens)
         _descend(model)
-    return before, _weights(model)
+    return before, _weights(model), losses
 
 
 def _documents(row: Any) -> list[tuple[torch.Tensor, torch.Tensor]]:
@@ -129,22 +146,27 @@ def _documents(row: Any) -> list[tuple[torch.Tensor, torch.Tensor]]:
     return [(ids[start:end], labels[start:end]) for start, end in pairwise(starts)]
 
 
-def by_hand_dpo(stage: StageFile) -> tuple[Tensors, Tensors]:
-    """Weights before and after one step of SGD on the mean of -log sigmoid(beta margin), Eq. 7 of arXiv 2305.18290."""
-    from datasets import load_from_disk
-
-    model, tokenizer = prepare(stage)
-    before = _weights(model)
-    pairs = load_from_disk(str(stage.parents["tokens"] / "pairs"))
+def by_hand_dpo(stage: StageFile) -> Reference:
+    """Two steps of SGD on the mean of -log sigmoid(beta margin), Eq. 7 of arXiv 2305.18290, of one batch."""
+    model, tokenizer = prepare(stage, Path())
+    before, losses = _weights(model), []
+    pairs = list(load_from_disk(str(stage.parents["tokens"] / "pairs")))
     assert len(pairs) == BATCH_SIZE
-    for pair in pairs:
-        margin = torch.zeros(())
-        for side, sign in (("chosen", 1), ("rejected", -1)):
-            own = _log_probability(model, tokenizer, pair["prompt"], pair[side])
-            margin = margin + sign * (own - own.detach())  # the reference is the same model, held fixed
-        (-torch.nn.functional.logsigmoid(BETA * margin) / BATCH_SIZE).backward()
-    _descend(model)
-    return before, _weights(model)
+    reference = [_preference(model, tokenizer, pair).detach() for pair in pairs]
+    for _ in range(2):
+        margins = [_preference(model, tokenizer, pair) for pair in pairs]
+        ratios = torch.stack(margins) - torch.stack(reference)
+        loss = -torch.nn.functional.logsigmoid(BETA * ratios).mean()
+        torch.autograd.backward(loss)
+        losses.append(loss.item())
+        _descend(model)
+    return before, _weights(model), losses
+
+
+def _preference(model: Any, tokenizer: Any, pair: Any) -> torch.Tensor:
+    """How much likelier the chosen reply is than the rejected one, as a log-probability ratio."""
+    sides = (_log_probability(model, tokenizer, pair["prompt"], pair[side]) for side in ("chosen", "rejected"))
+    return next(sides) - next(sides)
 
 
 def _log_probability(model: Any, tokenizer: Any, prompt: Any, reply: Any) -> torch.Tensor:
@@ -152,7 +174,7 @@ def _log_probability(model: Any, tokenizer: Any, prompt: Any, reply: Any) -> tor
     whole = torch.tensor(tokenizer.apply_chat_template(prompt + reply, return_dict=False))
     assert whole[: len(asked)].tolist() == asked
     logits = model(input_ids=whole[None], use_cache=False).logits[0]
-    each = logits[:-1].log_softmax(-1).gather(1, whole[1:, None])[:, 0]
+    each: torch.Tensor = logits[:-1].log_softmax(-1).gather(1, whole[1:, None])[:, 0]
     return each[len(asked) - 1 :].sum()
 
 

@@ -44,7 +44,7 @@ def largest_difference(model: Any, batch: dict[str, Any]) -> float:
     """Largest difference between the logits of packed rows and those of their documents alone."""
     inputs = {key: value for key, value in batch.items() if key != "labels"}
     packed = model(**inputs).logits
-    differences = []
+    differences: list[float] = []
     for row, positions in enumerate(batch["position_ids"]):
         starts = [*(positions == 0).nonzero().flatten().tolist(), len(positions)]
         assert len(starts) > 2, "a row with one document shows nothing"

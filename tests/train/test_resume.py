@@ -1,0 +1,165 @@
+"""Killed at the worst moments and started again, a stage ends with the very bytes of an unbroken run.
+
+The run is started as a user starts it, and killed with all its ranks (torchrun gives each a session of its own, so
+killing the process group would leave them): nothing can tidy up.
+"""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psutil  # type: ignore[import-untyped]
+import pytest
+
+from residency import events
+from residency.artifact import read_attempt, read_manifest
+from residency.errors import Exit, ResidencyError
+from residency.train.checkpoint import SEAL
+
+if TYPE_CHECKING:
+    from tests.train.conftest import World
+
+    Moment = Callable[[Path], bool]
+
+pytestmark = pytest.mark.slow
+PATIENCE = 240.0
+STEPS_BETWEEN_SAVES = 3
+STAGES: dict[str, dict[str, Any]] = {
+    "cpt": {"tokens": 6000, "save_every": STEPS_BETWEEN_SAVES},
+    "preference": {"epochs": 4.0, "save_every": STEPS_BETWEEN_SAVES},
+    "sft": {
+        "epochs": 8.0, "save_every": STEPS_BETWEEN_SAVES, "lora": {"rank": 4, "dropout": 0.1, "finish": "merge"},
+    },
+}  # fmt: skip
+
+
+def sealed(attempt: Path) -> list[int]:
+    """Steps of the whole checkpoints."""
+    return sorted(int(path.parent.name.rpartition("-")[2]) for path in attempt.glob(f"checkpoints/*/{SEAL}"))
+
+
+def after_the_second_checkpoint(attempt: Path) -> bool:
+    return len(sealed(attempt)) >= 2
+
+
+def inside_a_save(attempt: Path) -> bool:
+    """The second checkpoint's directory is there and holds bytes, but is not sealed."""
+    if not sealed(attempt):
+        return False
+    unfinished = [path for path in attempt.glob("checkpoints/checkpoint-*") if not (path / SEAL).exists()]
+    return any(file.stat().st_size for path in unfinished for file in path.rglob("*") if file.is_file())
+
+
+def start(world: World, name: str, **engine: Any) -> tuple[subprocess.Popen[bytes], Path]:
+    """`residency run` as a user does, and the attempt that it works in."""
+    plan = world.plan({name: STAGES[name]}, **engine)
+    attempt = world.attempt(plan, name)
+    recipe = str(world.root / "recipe.yaml")
+    command = [sys.executable, "-m", "residency", "run", recipe, "--runs", str(world.run.parent)]
+    with (world.root / "output.txt").open("ab") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
+    return process, attempt
+
+
+def wait_for(moment: Moment, attempt: Path, process: subprocess.Popen[bytes]) -> None:
+    """Look often: a save takes a tenth of a second."""
+    until = time.monotonic() + PATIENCE
+    while not moment(attempt):
+        assert process.poll() is None, f"ended with {process.returncode} before the moment came"
+        assert time.monotonic() < until, "the moment did not come"
+        time.sleep(0.001)
+
+
+def kill(process: subprocess.Popen[bytes]) -> None:
+    """SIGKILL to the run, its launcher and its ranks; the ranks first, since they write."""
+    family = psutil.Process(process.pid).children(recursive=True)[::-1]
+    for member in family:
+        member.send_signal(signal.SIGKILL)
+    process.kill()
+    process.wait()
+    psutil.wait_procs(family, timeout=10)
+
+
+def unbroken(world: World, name: str, **engine: Any) -> dict[str, str]:
+    """Digests of the weights of a run that nobody disturbs; the artifact is put aside."""
+    artifact = world.train(name, STAGES[name], **engine)
+    digests: dict[str, str] = read_manifest(artifact).measured["weights_sha256"]
+    artifact.rename(world.root / "unbroken")
+    return digests
+
+
+def resumed_from(world: World) -> list[int]:
+    return [event["step"] for event in events.read(world.events) if event["event"] == "resumed"]
+
+
+@pytest.mark.parametrize(
+    ("name", "zero", "moment"),
+    [
+        ("cpt", 2, after_the_second_checkpoint),
+        ("cpt", 3, inside_a_save),
+        ("preference", 3, after_the_second_checkpoint),
+        ("preference", 2, inside_a_save),
+        ("sft", 2, after_the_second_checkpoint),
+        ("sft", 3, after_the_second_checkpoint),
+    ],
+)
+def test_killed_and_run_again(world: World, name: str, zero: int, moment: Moment) -> None:
+    expected = unbroken(world, name, zero=zero)
+    process, attempt = start(world, name, zero=zero)
+    wait_for(moment, attempt, process)
+    kill(process)
+    assert moment(attempt), "the kill came too late"
+    kept = sealed(attempt)[-1]
+    artifact = world.train(name, STAGES[name], zero=zero)
+    assert resumed_from(world) == [kept]
+    manifest = read_manifest(artifact)
+    assert manifest.measured["resumed_from_step"] == kept > 0
+    assert manifest.measured["weights_sha256"] == expected
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1], ids=["SIGTERM", "SIGUSR1"])
+def test_asked_to_stop_it_saves_and_says_run_me_again(world: World, number: signal.Signals) -> None:
+    expected = unbroken(world, "cpt")
+    process, attempt = start(world, "cpt")
+    wait_for(lambda attempt: len(sealed(attempt)) >= 1, attempt, process)
+    process.send_signal(number)  # to `residency run` alone, as a batch system or `kill` does
+    assert process.wait(PATIENCE) == Exit.RUN_AGAIN
+    outcome = read_attempt(attempt)
+    assert (outcome["status"], outcome["exit_code"]) == ("saved", Exit.RUN_AGAIN)
+    assert outcome["step"] == sealed(attempt)[-1] > 0
+    artifact = world.train("cpt", STAGES["cpt"])
+    assert resumed_from(world) == [outcome["step"]]
+    assert read_manifest(artifact).measured["weights_sha256"] == expected
+
+
+def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(world: World) -> None:
+    expected = unbroken(world, "cpt")
+    process, attempt = start(world, "cpt")
+    wait_for(after_the_second_checkpoint, attempt, process)
+    kill(process)
+    older, newest = sealed(attempt)[-2:]
+    shard = next((attempt / "checkpoints" / f"checkpoint-{newest}").rglob("*optim_states.pt"))
+    shard.write_bytes(shard.read_bytes()[:-1] + b"\x00")
+    artifact = world.train("cpt", STAGES["cpt"])
+    assert resumed_from(world) == [older]
+    assert read_manifest(artifact).measured["weights_sha256"] == expected
+    log = (world.run / "logs" / "cpt.log").read_text()
+    assert f"skipped checkpoint-{newest}: " in log
+    assert "was changed" in log
+
+
+def test_without_a_usable_checkpoint_it_stops_with_its_own_code(world: World) -> None:
+    process, attempt = start(world, "cpt")
+    wait_for(after_the_second_checkpoint, attempt, process)
+    kill(process)
+    for step in sealed(attempt):
+        next((attempt / "checkpoints" / f"checkpoint-{step}").rglob("*model_states.pt")).unlink()
+    with pytest.raises(ResidencyError, match="no usable checkpoint") as caught:
+        world.train("cpt", STAGES["cpt"])
+    assert caught.value.code == Exit.NO_CHECKPOINT
