@@ -56,7 +56,9 @@ def _export(plan: Plan, stage: str | None) -> Path:
 def _to_mirror(export: Path, mirror: Path, repository: str) -> str:
     target = mirror / repository
     if target.exists():
-        raise ResidencyError(f"{target} exists", cure="Choose another name; a published model is never overwritten")
+        raise ResidencyError(
+            f"{target} exists", cure="Choose another name; a published model is never overwritten"
+        )
     beside = target.with_name(f".{target.name}.{os.getpid()}")
     target.parent.mkdir(parents=True, exist_ok=True)
     shutil.copytree(export, beside)
@@ -87,6 +89,7 @@ def _to_hub(export: Path, manifest: Manifest, repository: str) -> str:
             code=Exit.ENVIRONMENT,
         ) from error
     for file in arrived:
-        if getattr(file, "lfs", None) and file.lfs.sha256 != sha256(export / file.path):
+        large = getattr(file, "lfs", None)
+        if large and large.sha256 != sha256(export / file.path):
             raise ResidencyError(f"{repository}: {file.path} arrived changed", cure="Publish again")
     return f"https://huggingface.co/{repository}/tree/{commit.oid}"

@@ -58,7 +58,9 @@ def _forwarding(attempt: Path, process: subprocess.Popen[bytes]) -> Iterator[lis
         else:
             process.terminate()
 
-    before = {number: signal.signal(number, forward) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)}
+    before = {
+        number: signal.signal(number, forward) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+    }
     try:
         yield came
     finally:

@@ -55,14 +55,21 @@ def flattened(batch: dict[str, Any]) -> dict[str, Any]:
     starts = (positions == 0).nonzero().flatten()
     bounds = torch.cat([starts, torch.tensor([len(positions)])]).to(torch.int32)
     longest = int(bounds.diff().max())
-    return flat | {"cu_seq_lens_q": bounds, "cu_seq_lens_k": bounds, "max_length_q": longest, "max_length_k": longest}
+    return flat | {
+        "cu_seq_lens_q": bounds,
+        "cu_seq_lens_k": bounds,
+        "max_length_q": longest,
+        "max_length_k": longest,
+    }
 
 
 def with_loss_only(batch: dict[str, Any]) -> dict[str, Any]:
     """Labels moved to the token that predicts them, and the columns that any row has loss in: `[rows, columns]`."""
     shifted = torch.nn.functional.pad(batch["labels"][:, 1:], (0, 1), value=IGNORED)
     columns = (shifted != IGNORED).any(dim=0).nonzero().flatten()
-    if not len(columns):  # only empty rows: no loss, but a gradient (zero) all the same, as on the other ranks
+    if not len(
+        columns
+    ):  # only empty rows: no loss, but a gradient (zero) all the same, as on the other ranks
         columns = torch.zeros(1, dtype=torch.int64)
     labels = shifted[:, columns].contiguous()
     return batch | {"logits_to_keep": columns, "labels": labels, "shift_labels": labels}
@@ -79,7 +86,9 @@ def packed_trainer(stage: StageFile, attempt: Path, world_size: int) -> tuple[Pa
     """The trainer of a stage on packed rows, its model loaded (for ZeRO-3: in shards)."""
     rows = Rows(stage.parents["tokens"], stage.settings["batch_size"])
     arguments = TrainingArguments(**training_arguments(stage, attempt, world_size, len(rows)))
-    model, tokenizer = prepare(stage, attempt)  # after the arguments: ZeRO-3 shards the weights while they load
+    model, tokenizer = prepare(
+        stage, attempt
+    )  # after the arguments: ZeRO-3 shards the weights while they load
     flash = "flash" in model.config._attn_implementation
 
     def batch(of: list[dict[str, np.ndarray[Any, Any]]]) -> dict[str, Any]:

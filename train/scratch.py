@@ -33,13 +33,18 @@ def run(attempt: Path) -> Path:
     config = LlamaConfig(
         vocab_size=len(tokenizer),
         hidden_size=settings["width"],
-        intermediate_size=settings["width"] * 8 // 3 // 16 * 16,  # as Llama: SwiGLU has three matrices, not two
+        intermediate_size=settings["width"]
+        * 8
+        // 3
+        // 16
+        * 16,  # as Llama: SwiGLU has three matrices, not two
         num_hidden_layers=settings["layers"],
         num_attention_heads=settings["heads"],
         num_key_value_heads=settings["heads"],
         max_position_embeddings=settings["context"],
         tie_word_embeddings=True,
-        initializer_range=settings["width"] ** -0.5,  # 0.02 belongs to wide models and learns slowly in narrow ones
+        initializer_range=settings["width"]
+        ** -0.5,  # 0.02 belongs to wide models and learns slowly in narrow ones
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,

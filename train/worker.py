@@ -141,7 +141,9 @@ def _save(trainer: Any, stage: StageFile, attempt: Path, rank: int) -> Path:
     torch.distributed.barrier()
     trainer.save_model(str(trained))
     if rank == 0:
-        shutil.rmtree(trained / "ref", ignore_errors=True)  # TRL's copy of the adapter that training started from
+        shutil.rmtree(
+            trained / "ref", ignore_errors=True
+        )  # TRL's copy of the adapter that training started from
         if trained != payload:
             from residency.train.lora import finish
 

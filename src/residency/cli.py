@@ -107,7 +107,9 @@ def publish(
     overrides: Overrides = None,
     runs: Runs = Path("runs"),
     mirror: Mirror = None,
-    stage: Annotated[str | None, typer.Option("--stage", help="Export stage, where there are several.")] = None,
+    stage: Annotated[
+        str | None, typer.Option("--stage", help="Export stage, where there are several.")
+    ] = None,
 ) -> None:
     """Publish a finished export: privately to the Hugging Face hub, or into a mirror."""
     from residency.recipes.publish import publish as publish_export
@@ -116,7 +118,11 @@ def publish(
 
 
 @app.command()
-def chat(model: Annotated[Path, typer.Argument(help="Directory of a finished stage, e.g. runs/NAME/sft-1a2b3c4d.")]) -> None:
+def chat(
+    model: Annotated[
+        Path, typer.Argument(help="Directory of a finished stage, e.g. runs/NAME/sft-1a2b3c4d.")
+    ],
+) -> None:
     """Talk to the model of a finished stage, in its own chat template."""
     from residency.eval.chat import chat as talk
 

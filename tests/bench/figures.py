@@ -82,7 +82,9 @@ def matmul_speed(dtype: Any, device: Any) -> float:
     return float(2 * side**3 / min(seconds))
 
 
-def subject_figures(subject: str, results: dict[str, Result], ceiling: float, max_length: int) -> list[Figure]:
+def subject_figures(
+    subject: str, results: dict[str, Result], ceiling: float, max_length: int
+) -> list[Figure]:
     """All figures of one subject (`cpt` or `sft`).
 
     A ratio per step token compares tokens with loss per second of training. Per corpus token kept, each side's rate

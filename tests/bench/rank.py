@@ -29,7 +29,9 @@ def main(options: dict[str, Any]) -> None:
         workload.prepare(directory, size)
     torch.distributed.barrier()
     speeds: list[float] = []
-    measured = {name: measure(workload.load(directory, name), size, world_size, speeds) for name in ("cpt", "sft")}
+    measured = {
+        name: measure(workload.load(directory, name), size, world_size, speeds) for name in ("cpt", "sft")
+    }
     ceiling = sum(_gathered(max(speeds)))
     found = [figures.Figure("matmul_ceiling_tflops", ceiling / 1e12)]
     for subject, results in measured.items():
@@ -70,7 +72,9 @@ def measure(work: Any, size: Any, world_size: int, speeds: list[float]) -> dict[
     for arm in arms:
         arm.advance()
         timings = _over_ranks(arm.timings[WARM_UP:])
-        results[arm.name] = Result(timings, *whole_corpus(arm.name, arm.trainer, work), arm.loss(), arm.trainer.model)
+        results[arm.name] = Result(
+            timings, *whole_corpus(arm.name, arm.trainer, work), arm.loss(), arm.trainer.model
+        )
     return results
 
 

@@ -1,6 +1,6 @@
 """Renders `docs/benchmarks.md` from `docs/benchmarks.jsonl`: the newest run of each benchmark, hardware and scale.
 
-    python tests/bench/table.py
+python tests/bench/table.py
 """
 
 from __future__ import annotations

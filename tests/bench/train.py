@@ -33,7 +33,9 @@ def arguments(given: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--steps", type=int, help="optimizer steps per timing (CPU 1, GPU 4)")
     parser.add_argument("--pairs", type=int, default=7, help="timings of each arm (7)")
     parser.add_argument("--processes", type=int, default=1, help="ranks (1)")
-    parser.add_argument("--record", type=Path, default=ROOT / "docs" / "benchmarks.jsonl", help="file to append to")
+    parser.add_argument(
+        "--record", type=Path, default=ROOT / "docs" / "benchmarks.jsonl", help="file to append to"
+    )
     return parser.parse_args(given)
 
 

@@ -70,7 +70,10 @@ class Workload:
 
 def prepare(directory: Path, size: Scale) -> None:
     """Make the base and both subjects' documents and rows under `directory` (call on one rank)."""
-    base, wanted = directory / "base", int(size.all_steps * size.rows * size.max_length * CHARACTERS_PER_TOKEN)
+    base, wanted = (
+        directory / "base",
+        int(size.all_steps * size.rows * size.max_length * CHARACTERS_PER_TOKEN),
+    )
     texts = _until(wanted, _texts(size))
     _base(base, size, texts)
     _stages(directory, "cpt", texts, base, size)
@@ -104,7 +107,12 @@ def _texts(size: Scale) -> Iterator[Row]:
 
 def _dialogues() -> Iterator[Row]:
     turns = (
-        {"messages": [{"role": "user", "content": row["question"]}, {"role": "assistant", "content": row["answer"]}]}
+        {
+            "messages": [
+                {"role": "user", "content": row["question"]},
+                {"role": "assistant", "content": row["answer"]},
+            ]
+        }
         for row in _medquad()
     )
     return _between(({"messages": row["messages"]} for row in _world("medicine/dialogues")), turns)
@@ -147,7 +155,9 @@ def _fitting(base: Path, size: Scale) -> Iterator[Row]:
     encode, dialogues = DialogueEncoder(AutoTokenizer.from_pretrained(base), base.name, None), _dialogues()
     while True:
         some = list(islice(dialogues, 256))
-        yield from (row for row, ids in zip(some, encode(some)[0], strict=True) if len(ids) <= size.max_length)
+        yield from (
+            row for row, ids in zip(some, encode(some)[0], strict=True) if len(ids) <= size.max_length
+        )
 
 
 def _base(directory: Path, size: Scale, texts: list[Row]) -> None:
@@ -186,7 +196,9 @@ def _stages(directory: Path, subject: str, rows: list[Row], base: Path, size: Sc
     read = CorpusSettings(source=str(file), seed=0)
     made = corpus.run(stage(run, f"corpus-{subject}", "corpus", read.model_dump(), {}))
     packing = TokensSettings(mixture={subject: 1.0}, epochs=1.0, max_length=size.max_length)
-    tokens.run(stage(run, "tokens", "tokens", packing.model_dump(), {"model": base, f"corpus:{subject}": made}))
+    tokens.run(
+        stage(run, "tokens", "tokens", packing.model_dump(), {"model": base, f"corpus:{subject}": made})
+    )
 
 
 def stage(

@@ -43,7 +43,9 @@ def test_round_trip_through_a_mirror(tmp_path: Path, monkeypatch: pytest.MonkeyP
     tokenizer = AutoTokenizer.from_pretrained(published)
     asked = tokenizer.apply_chat_template([{"role": "user", "content": "x"}], tokenize=False)
     assert asked == "<|begin|><|user|>x<|end|>"
-    continued = plan(tmp_path, "name=continued", "base=clinic/tiny", "stages.export=null", "corpora.text.size=9")
+    continued = plan(
+        tmp_path, "name=continued", "base=clinic/tiny", "stages.export=null", "corpora.text.size=9"
+    )
     assert continued.base is not None and continued.base.directory == published
     with pytest.raises(ResidencyError, match="never overwritten"):
         publish(made, "clinic/tiny")

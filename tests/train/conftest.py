@@ -72,8 +72,17 @@ class World:
     def recipe(self, stages: dict[str, dict[str, Any]], engine: dict[str, Any]) -> Path:
         """Write a recipe (JSON is YAML) whose stages stand on the tiny defaults above; returns its file."""
         corpora = {path.stem: {"source": str(path)} for path in sorted(self.corpora.glob("*.jsonl"))}
-        shape = {"layers": 2, "width": 32, "heads": 2, "vocabulary": 400, "context": 128, "tokenizer": ["texts"]}
-        filled = {name: COMMON | STAGES.get(str(own.get("kind", name)), {}) | own for name, own in stages.items()}
+        shape = {
+            "layers": 2,
+            "width": 32,
+            "heads": 2,
+            "vocabulary": 400,
+            "context": 128,
+            "tokenizer": ["texts"],
+        }
+        filled = {
+            name: COMMON | STAGES.get(str(own.get("kind", name)), {}) | own for name, own in stages.items()
+        }
         recipe = {
             "name": "tiny",
             "base": {"scratch": shape},
@@ -135,5 +144,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> World:
 def world(made: World, tmp_path: Path) -> World:
     """A copy of `made` to train in. The corpora's paths are part of their identity and stay in `made`."""
     copy = World(tmp_path / "world", made.corpora)
-    shutil.copytree(made.root / "runs", copy.root / "runs", ignore=shutil.ignore_patterns("*.attempt", "events.jsonl"))
+    shutil.copytree(
+        made.root / "runs", copy.root / "runs", ignore=shutil.ignore_patterns("*.attempt", "events.jsonl")
+    )
     return copy

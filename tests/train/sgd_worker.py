@@ -25,7 +25,9 @@ def main() -> None:
 
     for attempt in map(Path, sys.argv[1:]):
         stage = read_stage(attempt)
-        trainer, _ = importlib.import_module(f"residency.train.{stage.kind}").build(stage, attempt, world_size)
+        trainer, _ = importlib.import_module(f"residency.train.{stage.kind}").build(
+            stage, attempt, world_size
+        )
         trainer.args.optim = "sgd"
         trainer.train()
         engine.prove(trainer, EngineSettings.model_validate(stage.execution["engine"]), world_size)

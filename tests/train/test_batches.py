@@ -32,7 +32,9 @@ def test_a_batch_smaller_than_the_ranks_is_refused() -> None:
 
 
 def test_a_micro_batch_that_does_not_divide_is_refused_with_the_divisors() -> None:
-    with pytest.raises(ResidencyError, match=r"micro_batch_size = 4 does not divide the 6 rows .* 1, 2, 3, 6"):
+    with pytest.raises(
+        ResidencyError, match=r"micro_batch_size = 4 does not divide the 6 rows .* 1, 2, 3, 6"
+    ):
         accumulation("sft", 12, EngineSettings(micro_batch_size=4), 2)
 
 

@@ -93,7 +93,9 @@ def test_one_of_another_stage_is_skipped(attempt: Path, stage: StageFile) -> Non
 def test_nothing_usable_is_its_own_exit_code(attempt: Path, stage: StageFile) -> None:
     for checkpoint in (attempt / "checkpoints").iterdir():
         flip(checkpoint)
-    with pytest.raises(ResidencyError, match=r"no usable checkpoint \(checkpoint-10: .*checkpoint-2: ") as caught:
+    with pytest.raises(
+        ResidencyError, match=r"no usable checkpoint \(checkpoint-10: .*checkpoint-2: "
+    ) as caught:
         newest_whole(attempt, stage)
     assert caught.value.code == Exit.NO_CHECKPOINT
 

@@ -43,13 +43,17 @@ def test_another_tokenizer_is_refused(stage: StageFile, tmp_path: Path) -> None:
     written = json.loads(tokenizer.read_text())
     written["model"]["merges"].pop()
     tokenizer.write_text(json.dumps(written))
-    with pytest.raises(ResidencyError, match=r"cpt-tokens was made with another tokenizer than that of model"):
+    with pytest.raises(
+        ResidencyError, match=r"cpt-tokens was made with another tokenizer than that of model"
+    ):
         contract.check(stage)
 
 
 def test_rows_longer_than_the_model_reads_are_refused(stage: StageFile) -> None:
     stage.settings["max_length"] = 129
-    with pytest.raises(ResidencyError, match=r"stages\.cpt\.max_length = 129: .* Set max_length to 128 or less"):
+    with pytest.raises(
+        ResidencyError, match=r"stages\.cpt\.max_length = 129: .* Set max_length to 128 or less"
+    ):
         contract.check(stage)
 
 
@@ -62,7 +66,9 @@ def test_a_token_behind_the_embedding_is_refused(stage: StageFile, tmp_path: Pat
 def test_a_parents_file_cut_short_is_refused(stage: StageFile) -> None:
     weights = stage.parents["model"] / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1])
-    with pytest.raises(ResidencyError, match=r"model\.safetensors has \d+ bytes, the manifest says \d+\. Remove "):
+    with pytest.raises(
+        ResidencyError, match=r"model\.safetensors has \d+ bytes, the manifest says \d+\. Remove "
+    ):
         contract.check(stage)
 
 
@@ -78,7 +84,12 @@ def test_a_parents_missing_file_is_refused(stage: StageFile) -> None:
         (None, None, True, "its parent left an adapter. Set adapter: continue or adapter: merge"),
         ("merge", None, False, "its parent left no adapter"),
         ("continue", None, True, "adapter = continue needs lora"),
-        ("merge", {"finish": "keep"}, True, "would stand on weights that are kept nowhere. Set lora.finish: merge"),
+        (
+            "merge",
+            {"finish": "keep"},
+            True,
+            "would stand on weights that are kept nowhere. Set lora.finish: merge",
+        ),
     ],
 )
 def test_an_adapter_is_never_silently_stacked(

@@ -43,7 +43,16 @@ STAGES: dict[str, dict[str, Any]] = {
     "lora": PLAIN | {"kind": "sft", "epochs": 1.0, "lora": LORA},
     "preference": PLAIN | {"limit": BATCH_SIZE, "beta": BETA, "epochs": 2.0},
 }
-LAYOUTS = [(1, 2, 8), (1, 2, 1), (2, 0, 4), (2, 0, 1), (2, 2, 4), (2, 2, 1), (2, 3, 4), (2, 3, 1)]  # ranks, ZeRO, micro
+LAYOUTS = [
+    (1, 2, 8),
+    (1, 2, 1),
+    (2, 0, 4),
+    (2, 0, 1),
+    (2, 2, 4),
+    (2, 2, 1),
+    (2, 3, 4),
+    (2, 3, 1),
+]  # ranks, ZeRO, micro
 QUICK = [("cpt", 2, 3, 1), ("lora", 2, 2, 1), ("preference", 2, 3, 2)]
 CASES = [*QUICK, *((name, *layout) for name in STAGES for layout in LAYOUTS if (name, *layout) not in QUICK)]
 CASES.remove(("preference", 2, 3, 4))  # refused: a single forward pass for the reference, see preference.py
@@ -68,7 +77,9 @@ def trained(made: World, tmp_path_factory: pytest.TempPathFactory) -> Callable[.
 
     def weights(*case: Any) -> tuple[StageFile, Tensors, list[float]]:
         if case not in attempts:
-            start(QUICK if case in QUICK else [one for one in CASES if one not in QUICK and one[1] == case[1]])
+            start(
+                QUICK if case in QUICK else [one for one in CASES if one not in QUICK and one[1] == case[1]]
+            )
         left = attempts[case] / "sgd"
         losses = json.loads((left / "losses.json").read_text())
         return read_stage(attempts[case]), load_file(next(left.glob("*.safetensors"))), losses
@@ -165,7 +176,9 @@ def by_hand_dpo(stage: StageFile) -> Reference:
 
 def _preference(model: Any, tokenizer: Any, pair: Any) -> torch.Tensor:
     """How much likelier the chosen reply is than the rejected one, as a log-probability ratio."""
-    sides = (_log_probability(model, tokenizer, pair["prompt"], pair[side]) for side in ("chosen", "rejected"))
+    sides = (
+        _log_probability(model, tokenizer, pair["prompt"], pair[side]) for side in ("chosen", "rejected")
+    )
     return next(sides) - next(sides)
 
 
@@ -190,5 +203,7 @@ def _weights(model: Any) -> Tensors:
     """The trained tensors under the names of the saved file."""
     from peft import PeftModel, get_peft_model_state_dict
 
-    state = get_peft_model_state_dict(model) if isinstance(model, PeftModel) else dict(model.named_parameters())
+    state = (
+        get_peft_model_state_dict(model) if isinstance(model, PeftModel) else dict(model.named_parameters())
+    )
     return {name: tensor.detach().clone() for name, tensor in state.items()}

@@ -24,7 +24,10 @@ MERGE = KEEP | {"finish": "merge"}
 
 def by_hand(base: Path, adapter: Path) -> dict[str, torch.Tensor]:
     """Base weights plus alpha / rank * B A (arXiv 2106.09685, section 4.1)."""
-    weights, adapters = load_file(base / "model.safetensors"), load_file(adapter / "adapter_model.safetensors")
+    weights, adapters = (
+        load_file(base / "model.safetensors"),
+        load_file(adapter / "adapter_model.safetensors"),
+    )
     settings = json.loads((adapter / "adapter_config.json").read_text())
     for name, down in adapters.items():
         if name.endswith(".lora_A.weight"):

@@ -40,7 +40,12 @@ def check_artifact(artifact: Path, zero: int) -> Manifest:
     manifest = read_manifest(artifact)
     assert check_files(artifact, rehash=True) == []
     assert not artifact.with_name(artifact.name + ".attempt").exists()
-    assert {"model.safetensors", "config.json", "tokenizer.json", "chat_template.jinja"} <= manifest.files.keys()
+    assert {
+        "model.safetensors",
+        "config.json",
+        "tokenizer.json",
+        "chat_template.jinja",
+    } <= manifest.files.keys()
     assert not any(name.endswith((".bin", ".pt", ".pth")) for name in manifest.files), "no pickles"
     assert "lm_head.weight" not in load_file(artifact / "model.safetensors"), "it is tied to the embedding"
     shown = proof(artifact)
@@ -170,5 +175,9 @@ def test_the_deepspeed_config_says_what_the_block_says() -> None:
     config = engine.deepspeed_config(settings, precision="float32", clip=0.5, cuda=False)
     zero = config["zero_optimization"]
     assert json.loads(json.dumps(config)) == config
-    assert (zero["stage"], zero["offload_optimizer"]["device"], zero["offload_param"]["device"]) == (3, "cpu", "cpu")
+    assert (zero["stage"], zero["offload_optimizer"]["device"], zero["offload_param"]["device"]) == (
+        3,
+        "cpu",
+        "cpu",
+    )
     assert (config["gradient_clipping"], config["bf16"]["enabled"]) == (0.5, False)
