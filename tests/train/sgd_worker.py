@@ -32,6 +32,7 @@ def main() -> None:
         trainer.train()
         engine.prove(trainer, EngineSettings.model_validate(stage.execution["engine"]), world_size)
         trainer.save_model(str(attempt / "sgd"))
+        (attempt / "sgd").mkdir(exist_ok=True)  # under ZeRO-3 rank 0 gathers and writes later than the others
         losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
         (attempt / "sgd" / "losses.json").write_text(json.dumps(losses))
         AcceleratorState._reset_state()  # the next attempt has another ZeRO stage
