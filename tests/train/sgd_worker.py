@@ -19,7 +19,7 @@ from residency.train.settings import EngineSettings
 
 
 def main() -> None:
-    _, world_size = engine.start()
+    rank, world_size = engine.start()
     from accelerate.state import AcceleratorState
     from transformers.integrations import unset_hf_deepspeed_config
 
@@ -33,8 +33,9 @@ def main() -> None:
         engine.prove(trainer, EngineSettings.model_validate(stage.execution["engine"]), world_size)
         trainer.save_model(str(attempt / "sgd"))
         (attempt / "sgd").mkdir(exist_ok=True)  # under ZeRO-3 rank 0 gathers and writes later than the others
-        losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
-        (attempt / "sgd" / "losses.json").write_text(json.dumps(losses))
+        if rank == 0:
+            losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+            (attempt / "sgd" / "losses.json").write_text(json.dumps(losses))
         AcceleratorState._reset_state()  # the next attempt has another ZeRO stage
         unset_hf_deepspeed_config()
 

@@ -145,7 +145,9 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(world: World) 
     kill(process)
     older, newest = sealed(attempt)[-2:]
     shard = next((attempt / "checkpoints" / f"checkpoint-{newest}").rglob("*optim_states.pt"))
-    shard.write_bytes(shard.read_bytes()[:-1] + b"\x00")
+    content = bytearray(shard.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    shard.write_bytes(content)
     artifact = world.train("cpt", STAGES["cpt"])
     assert resumed_from(world) == [older]
     assert read_manifest(artifact).measured["weights_sha256"] == expected

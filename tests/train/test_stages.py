@@ -143,14 +143,17 @@ def test_a_second_worker_on_the_same_attempt_is_refused(world: World) -> None:
 
 
 @pytest.mark.slow
-def test_a_loss_that_is_no_number_stops_before_a_checkpoint_has_it(world: World) -> None:
-    with pytest.raises(ResidencyError) as caught:
-        world.train("cpt", {"learning_rate": 1e20, "warmup": 0.5}, clip=0.0)
+def test_a_loss_that_is_no_number_stops_and_earlier_checkpoints_stay(world: World) -> None:
+    with pytest.raises(ResidencyError) as caught:  # the first step of a warm-up has learning rate 0
+        world.train("cpt", {"learning_rate": 1e10, "warmup": 0.5, "save_every": 1}, clip=0.0)
     assert caught.value.code == Exit.DIVERGED
     attempt = next(world.run.glob("cpt-*.attempt"))
     assert read_attempt(attempt)["exit_code"] == Exit.DIVERGED
-    assert "at step" in str(caught.value)
-    assert "the last good checkpoint is" in str(caught.value)
+    assert "at step 3; the last good checkpoint is of step 2" in str(caught.value)
+    assert sorted(path.parent.name for path in attempt.glob("checkpoints/*/seal.json")) == [
+        "checkpoint-1",
+        "checkpoint-2",
+    ]
 
 
 @pytest.mark.slow
