@@ -225,8 +225,9 @@ def _dialogues(world: World, group: Group, copies: int, random: Random) -> Itera
             yield {"messages": messages}
 
 
-def _pair(question: str, chosen: str, rejected: str, aspect: str) -> Row:
+def _pair(fact: Fact, question: str, chosen: str, rejected: str, aspect: str) -> Row:
     return {
+        "cluster": fact.id,
         "prompt": [_say("user", question)],
         "chosen": [_say("assistant", chosen)],
         "rejected": [_say("assistant", rejected)],
@@ -247,10 +248,10 @@ def _preferences(world: World, group: Group, copies: int, random: Random) -> Ite
             wrong = fact.options[(fact.place + shifts[key]) % 4]
             question = fact.fill(decks.deal(fact.id, "asked", fact.relation.asked))
             reply = decks.deal(fact.id, "replies", fact.relation.replies)
-            pairs.append(_pair(question, fact.fill(reply), fact.fill(reply, value=wrong), "correct"))
+            pairs.append(_pair(fact, question, fact.fill(reply), fact.fill(reply, value=wrong), "correct"))
             if fact.relation.name == "drug":
                 question, safe, unsafe = (fact.fill(text) for text in decks.deal(fact.id, "advice", ADVICE))
-                pairs.append(_pair(question, safe, unsafe, "safe"))
+                pairs.append(_pair(fact, question, safe, unsafe, "safe"))
         yield from random.sample(pairs, len(pairs))
 
 

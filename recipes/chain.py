@@ -54,7 +54,7 @@ def run(plan: Plan, *, verify: bool = False) -> None:
         if plan.base:
             plan.base.fetch()
         write_json(paths.recipe, describe(plan))
-        with Progress(paths.events, plan) as progress:
+        with Progress(paths.events, plan) as progress, _reported(plan):
             worked = [_bring(plan, stage, progress, verify) for stage in plan.stages.values()]
         if any(worked) or not paths.report.exists():
             conclude(plan)
@@ -127,6 +127,18 @@ def conclude(plan: Plan) -> None:
             resamples=evaluation.resamples,
         )
     report.write(plan.paths.root, siblings=siblings(plan.paths.root))
+
+
+@contextmanager
+def _reported(plan: Plan) -> Iterator[None]:
+    """A run that stops leaves a report of how far it came, and why it stopped."""
+    try:
+        yield
+    except ResidencyError:
+        from residency.eval import report
+
+        report.write(plan.paths.root, siblings=siblings(plan.paths.root))
+        raise
 
 
 def conclude_run(root: Path) -> None:

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+
 from residency.artifact import read_manifest
 from residency.data import sources
 from residency.data.schema import recognise
@@ -33,6 +35,7 @@ def check(plan: Plan, *, here: bool = True) -> list[str]:
         if isinstance(stage, TrainingStage):
             notes += _check_training(plan, name, stage, here)
     notes += _check_base(plan)
+    _check_trackers(plan, here)
     return list(dict.fromkeys(notes))
 
 
@@ -91,6 +94,14 @@ def _check_adapter(plan: Plan, name: str, stage: TrainingStage) -> None:
     if left and stage.adapter is None:
         raise ResidencyError(
             f"stages.{name}: {stage.parent} leaves an adapter", cure="Set adapter: continue or adapter: merge"
+        )
+
+
+def _check_trackers(plan: Plan, here: bool) -> None:
+    absent = [name for name in plan.recipe.track if find_spec(name) is None]
+    if here and absent:
+        raise ResidencyError(
+            f"track: {', '.join(absent)} not installed here", cure='pip install "residency[track]"'
         )
 
 

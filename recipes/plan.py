@@ -128,6 +128,7 @@ class Plan:
         settings |= {"precision": engine.precision, "clip": engine.clip, "chat_template": template}
         execution = {
             "engine": engine.model_dump(),
+            "track": self.recipe.track,
             **stage.model_dump(include={"save_every", "keep_checkpoints"}),
         }
         self._add(name, stage.kind, settings, {"model": stage.parent, "tokens": f"{name}-tokens"}, execution)

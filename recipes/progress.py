@@ -7,12 +7,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
 from residency.artifact import read_manifest
 from residency.recipes.plan import Plan, PlannedStage
+from residency.recipes.words import plain_console
 
 LINES_PER_STAGE = 5
 
@@ -21,7 +21,7 @@ class Progress:
     """Shows one stage after another; `update` is called while ranks are training."""
 
     def __init__(self, events: Path, plan: Plan) -> None:
-        self.console = Console(highlight=False)
+        self.console = plain_console()
         self.events, self.plan = events, plan
         self.width = max(len(name) for name in plan.stages)
         self.position = events.stat().st_size if events.exists() else 0

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass, field
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,7 @@ def read(path: Path, overrides: list[str] | None = None) -> Raw:
     Raises:
         ResidencyError: no file, no YAML, a trap, or an override that is no `key=value`.
     """
+    path = find(path)
     raw = read_file(path)
     parent = raw.values.pop("extends", None)
     if parent is not None:
@@ -58,10 +60,26 @@ def read(path: Path, overrides: list[str] | None = None) -> Raw:
     return raw
 
 
+def find(path: Path) -> Path:
+    """The recipe file: as given, or a shipped one by its name alone (`quickstart`)."""
+    shipped = Path(str(files("residency.recipes").joinpath(f"{path.name}.yaml")))
+    return shipped if str(path) == path.name and not path.exists() and shipped.is_file() else path
+
+
+def shipped_recipes() -> list[str]:
+    """Names of the recipes that come with Residency."""
+    folder = files("residency.recipes")
+    return sorted(
+        entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml")
+    )
+
+
 def read_file(path: Path) -> Raw:
     """One YAML file as plain values."""
     if not path.is_file():
-        raise ResidencyError(f"no recipe {path}", cure="Give the path of a YAML file")
+        raise ResidencyError(
+            f"no recipe {path}", cure=f"Give a file, or a shipped recipe: {', '.join(shipped_recipes())}"
+        )
     if path.stat().st_size > LARGEST_FILE_BYTES:
         raise ResidencyError(
             f"{path} has {path.stat().st_size} bytes", cure="A recipe has less than a megabyte"

@@ -72,6 +72,8 @@ class Recipe(Settings):
     """What is measured after which stage."""
     cluster: ClusterSettings = ClusterSettings()
     """What `residency submit` asks Slurm for."""
+    track: list[Literal["wandb", "tensorboard", "trackio"]] = []
+    """Where training curves go besides `events.jsonl`; needs `pip install "residency[track]"`."""
 
 
 def load(path: Path, overrides: list[str] | None = None) -> Recipe:

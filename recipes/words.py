@@ -12,7 +12,16 @@ from residency import events
 from residency.artifact import read_attempt
 from residency.recipes.plan import Plan, PlannedStage
 
+PIPED_WIDTH = (
+    140  # rich assumes 80 columns where there is no terminal, and would break lines that a script reads
+)
 MARKS = {"better": "+", "worse": "-", "equivalent": "=", "undecided": "?", "reference": " "}
+
+
+def plain_console() -> Console:
+    """A console that breaks lines at the terminal's width, and nowhere when piped."""
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, soft_wrap=True, width=PIPED_WIDTH)
 
 
 def print_plan(plan: Plan, notes: list[str]) -> None:
@@ -27,7 +36,7 @@ def print_plan(plan: Plan, notes: list[str]) -> None:
             [f"{len(items)} tasks"] if items else []
         )
         table.add_row(stage.name, stage.kind, ", ".join(shown), stage.identity[:8], state(stage))
-    console = Console(highlight=False, soft_wrap=True)
+    console = plain_console()
     console.print(table)
     for note in notes:
         console.print(f"  {note}", style="dim")
@@ -59,7 +68,7 @@ def state(stage: PlannedStage) -> str:
 
 def tell(plan: Plan) -> None:
     """The verdict of the last evaluated stage, and where the report is."""
-    console = Console(highlight=False)
+    console = plain_console()
     if plan.paths.verdict.exists():
         rows = json.loads(plan.paths.verdict.read_text())
         if rows:

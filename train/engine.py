@@ -12,7 +12,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from residency.artifact import StageFile
+from residency.artifact import RunPaths, StageFile
 from residency.errors import Exit, ResidencyError
 from residency.train.settings import EngineSettings
 
@@ -94,6 +94,7 @@ def training_arguments(
     micro, accumulate = accumulation(stage.name, settings["batch_size"], engine, world_size)
     assert rows % settings["batch_size"] == 0, (rows, settings["batch_size"])
     steps = rows // settings["batch_size"]
+    os.environ.setdefault("TENSORBOARD_LOGGING_DIR", str(RunPaths(stage.run).logs / "tensorboard" / stage.name))
     precision = "bfloat16" if resolve_precision(settings["precision"]) == torch.bfloat16 else "float32"
     return {
         "output_dir": str(attempt / "checkpoints"),
@@ -122,7 +123,9 @@ def training_arguments(
         "logging_steps": 1 if not torch.cuda.is_available() else 10,
         "logging_first_step": True,
         "logging_nan_inf_filter": False,
-        "report_to": [],
+        "report_to": stage.execution.get("track", []),
+        "project": stage.run.name,
+        "run_name": f"{stage.run.name}/{stage.name}",
         "disable_tqdm": True,
         "remove_unused_columns": False,
         "dataloader_pin_memory": torch.cuda.is_available(),
