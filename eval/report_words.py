@@ -104,9 +104,8 @@ def headline(run: Run) -> Markup:
     if not run.scores:
         return Markup("This run has no evaluation yet, so there is no verdict.")
     medicine = [score for score in run.last if score.domain == "medicine"] or run.last
-    first = next((score for score in medicine if score.metric == "accuracy"), medicine[0])
     general = _group("General knowledge", [score for score in run.last if score.domain == "general"])
-    return Markup(" ").join(part for part in (_opening(first), general) if part)
+    return Markup(" ").join(part for part in (_opening(medicine[0]), general) if part)
 
 
 def supplement(run: Run) -> Markup:
@@ -152,10 +151,10 @@ def _opening(score: Score) -> Markup:
         return told + Markup("{}. It is the reference: there is nothing to compare it with yet.").format(
             chance
         )
-    more, less = ("more", "fewer") if score.lower_is_better else ("more", "less")
-    return told + Markup(", {} {} than {} <span class=ci>{}</span>: <b class='word {}'>{}</b>.").format(
-        number(abs(score.delta), digits(score)),
-        more if score.delta >= 0 else less,
+    change, less = number(abs(score.delta), digits(score)), "fewer" if score.lower_is_better else "less"
+    compared = f"{change} {'more' if score.delta >= 0 else less} than" if float(change) else "the same as"
+    return told + Markup(", {} {} <span class=ci>{}</span>: <b class='word {}'>{}</b>.").format(
+        compared,
         score.against,
         interval(score.ci_low, score.ci_high, digits(score)),
         score.verdict,

@@ -94,7 +94,9 @@ def training_arguments(
     micro, accumulate = accumulation(stage.name, settings["batch_size"], engine, world_size)
     assert rows % settings["batch_size"] == 0, (rows, settings["batch_size"])
     steps = rows // settings["batch_size"]
-    os.environ.setdefault("TENSORBOARD_LOGGING_DIR", str(RunPaths(stage.run).logs / "tensorboard" / stage.name))
+    os.environ.setdefault(
+        "TENSORBOARD_LOGGING_DIR", str(RunPaths(stage.run).logs / "tensorboard" / stage.name)
+    )
     precision = "bfloat16" if resolve_precision(settings["precision"]) == torch.bfloat16 else "float32"
     return {
         "output_dir": str(attempt / "checkpoints"),
