@@ -4,12 +4,15 @@ Thresholds stand here with their source; a recipe holds only what differs."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import Field, model_validator
 
 from residency.data.settings import Count, Settings
 
+Identifier = Literal[
+    "name", "date", "phone", "email", "address", "record", "ssn", "url", "ip", "account", "age"
+]
 Share = Annotated[float, Field(gt=0, le=1)]
 
 
@@ -133,9 +136,7 @@ class PhiSettings(Settings):
     kind: Literal["phi"] = "phi"
     mode: Literal["replace", "drop", "fail"] = "replace"
     """Replace each by its kind in brackets, drop the document, or stop the chain with exit code 3."""
-    kinds: list[Literal["name", "date", "phone", "email", "address", "record", "ssn", "url", "ip", "account", "age"]] = [
-        "name", "date", "phone", "email", "address", "record", "ssn", "url", "ip", "account", "age",
-    ]  # fmt: skip
+    kinds: list[Identifier] = list(get_args(Identifier))
     """Which identifiers are looked for."""
     names_model: str | None = None
     """An installed spaCy model that recognises names; without one only names after a title or label are found."""
