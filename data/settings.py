@@ -88,6 +88,21 @@ class CorpusSettings(Settings):
         return self
 
 
+class CurationSettings(Settings):
+    """Who does the work of curation; never changes what comes out."""
+
+    executor: Literal["local", "slurm", "ray"] = "local"
+    """Processes of this machine, a Slurm job array, or a Ray cluster (datatrove's executors)."""
+    workers: Annotated[int, Field(gt=0)] | None = None
+    """Tasks at a time; all cores of this machine (or, beyond it, all tasks) unless given."""
+    partition: str = "cpu"
+    """Slurm partition."""
+    time: str = "24:00:00"
+    """Slurm time limit of a task."""
+    memory_gb: Annotated[int, Field(gt=0)] = 4
+    """Memory of a task on Slurm or Ray, in GB."""
+
+
 class TokensSettings(Settings):
     """Mixes corpora to a token budget, tokenises them and packs them into rows of `max_length` tokens."""
 

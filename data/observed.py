@@ -1,0 +1,64 @@
+"""What a step saw of all documents in one pass, on disk, so that it can decide about all of them at once.
+
+A step that must know the whole corpus before it can judge one document (duplicates, ranking) leaves arrays in
+every part of the pass; here they are read as if they were one, a key at a time or some rows of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from residency.data.batch import Batch
+
+Array = NDArray[Any]
+
+
+class GlobalStep(Protocol):
+    """A step that decides about all documents at once; `reason` is why documents are dropped."""
+
+    reason: str
+
+    def observe(self, batch: Batch) -> dict[str, Array]:
+        """Arrays with one row per document of the batch."""
+        ...
+
+    def decide(self, observed: Observed) -> NDArray[np.bool_]:
+        """`[documents]`: whether each stays."""
+        ...
+
+
+class Observed:
+    """Arrays of all documents, in the documents' order, by key."""
+
+    def __init__(self, directories: list[Path], counts: list[int]) -> None:
+        self.directories = directories
+        self.starts = np.cumsum([0, *counts])
+
+    def __getitem__(self, key: str) -> Array:
+        """The whole array, read into memory."""
+        return np.concatenate([np.load(directory / f"{key}.npy") for directory in self.directories])
+
+    def at(self, key: str, documents: NDArray[np.int64]) -> Array:
+        """Rows of some documents, read part by part."""
+        order = np.argsort(documents, kind="stable")
+        ends = np.searchsorted(documents[order], self.starts)
+        found: Array | None = None
+        for part, directory in enumerate(self.directories):
+            here = order[ends[part] : ends[part + 1]]
+            if len(here):
+                rows = np.load(directory / f"{key}.npy", mmap_mode="r")[documents[here] - self.starts[part]]
+                found = (
+                    np.empty((len(documents), *rows.shape[1:]), dtype=rows.dtype) if found is None else found
+                )
+                found[here] = rows
+        return np.empty((0, 1)) if found is None else found
+
+
+def save(directory: Path, arrays: list[dict[str, Array]]) -> None:
+    """Write what a step saw of the batches of one part."""
+    directory.mkdir(parents=True, exist_ok=True)
+    for key in arrays[0] if arrays else ():
+        np.save(directory / f"{key}.npy", np.concatenate([seen[key] for seen in arrays]))

@@ -1,0 +1,85 @@
+"""Rows on disk in numbered parts of about equal size, the unit of work of curation. No torch here.
+
+Where a part ends depends on the rows alone, never on how many processes work, so that every number of
+workers gives the same bytes. A part appears under its name when it is whole: a build that was killed goes on
+with the parts that are missing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+from residency.artifact import write_json
+
+Row = dict[str, Any]
+PART_BYTES = 16 * 2**20
+BATCH_BYTES, BATCH_ROWS = 2 * 2**20, 512
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[IO[bytes]]:
+    """A file to write that appears under `path` only when the block ends without an error."""
+    beside = path.with_name(f".{path.name}")
+    with beside.open("wb") as file:
+        yield file
+    beside.replace(path)
+
+
+def dump(row: Row) -> bytes:
+    """One line of JSON."""
+    return json.dumps(row, ensure_ascii=False).encode() + b"\n"
+
+
+def load(path: Path) -> Iterator[Row]:
+    """The rows of a part."""
+    with path.open("rb") as file:
+        for line in file:
+            yield json.loads(line)
+
+
+def write_parts(directory: Path, rows: Iterable[Row], prefix: str) -> list[str]:
+    """Write rows as parts `<prefix>-00000.jsonl`, ...; returns their names."""
+    names, lines, size = [], [], 0
+
+    def close() -> None:
+        names.append(f"{prefix}-{len(names):05d}.jsonl")
+        with whole(directory / names[-1]) as file:
+            file.writelines(lines)
+
+    for row in rows:
+        lines.append(dump(row))
+        size += len(lines[-1])
+        if size >= PART_BYTES:
+            close()
+            lines, size = [], 0
+    if lines or not names:
+        close()
+    return names
+
+
+def batches(path: Path) -> Iterator[list[Row]]:
+    """The rows of a part, some at a time: at most `BATCH_ROWS`, and about `BATCH_BYTES`."""
+    rows: list[Row] = []
+    size = 0
+    with path.open("rb") as file:
+        for line in file:
+            rows.append(json.loads(line))
+            size += len(line)
+            if len(rows) == BATCH_ROWS or size >= BATCH_BYTES:
+                yield rows
+                rows, size = [], 0
+    if rows:
+        yield rows
+
+
+def note(path: Path, value: Any) -> None:
+    """Write what a task counted."""
+    write_json(path, value)
+
+
+def noted(path: Path) -> Any:
+    """What a task counted."""
+    return json.loads(path.read_text())

@@ -1,0 +1,112 @@
+"""Exact and near duplicates by MinHash: documents whose word 5-grams are mostly the same.
+
+How: the signature of a document (rensa, https://github.com/beowolx/rensa) is cut into bands; two documents
+that agree in a band are compared by their whole signatures, whose agreement estimates the Jaccard index
+(Broder 1997). What is joined that way, directly or through others, is one cluster, of which one document
+stays: a held-out one if there is one, so that nothing held out is trained on; else the first.
+
+Only one band is in memory at a time, and of the signatures one byte a hash (b-bit minwise hashing,
+arXiv:0910.3349), read for the compared pairs alone: a corpus of two gigabytes takes some ten megabytes."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from residency.data.batch import Batch
+from residency.data.observed import Observed
+from residency.data.steps.settings import DuplicatesSettings
+from residency.data.words import WordHashes, mix
+
+Ints = NDArray[np.int64]
+SEED = 1
+PAIRS = 1 << 16  # compared at a time
+
+
+class Duplicates:
+    """The step; see the module."""
+
+    reason = "duplicate"
+
+    def __init__(self, settings: DuplicatesSettings) -> None:
+        self.settings = settings
+
+    def observe(self, batch: Batch) -> dict[str, NDArray[np.generic]]:
+        """Signature bytes `[rows, hashes]`, a hash of each band `[rows]`, and which rows are held out."""
+        signature = signatures(
+            batch.words.ngrams(self.settings.words), self.settings.bands * self.settings.rows
+        )
+        bands = signature.reshape(len(signature), self.settings.bands, self.settings.rows).astype(np.uint64)
+        told = {"held_out": np.array([bool(row.get("held_out")) for row in batch.rows])}
+        empty = batch.words.counts == 0
+        for number in range(self.settings.bands):
+            hashes = np.zeros(len(signature), dtype=np.uint64)
+            for place in range(self.settings.rows):
+                hashes = mix(hashes + bands[:, number, place] + np.uint64(1))
+            # A document without words is nobody's duplicate: its hash is its own.
+            told[f"band_{number:02d}"] = np.where(empty, mix(batch.numbers.astype(np.uint64)), hashes)
+        return {**told, "signature": (signature & 0xFF).astype(np.uint8)}
+
+    def decide(self, observed: Observed) -> NDArray[np.bool_]:
+        """`[documents]`: whether each stays."""
+        labels, first = self.clusters(observed)
+        keep = np.zeros(len(labels), dtype=bool)
+        keep[first] = True
+        return keep
+
+    def clusters(self, observed: Observed) -> tuple[Ints, Ints]:
+        """Cluster of each document `[documents]`, and the document of each cluster that stays."""
+        held_out = observed["held_out"].astype(bool)
+        preferred = np.argsort(~held_out, kind="stable")  # place in the order of preference -> document
+        place = np.empty_like(preferred)
+        place[preferred] = np.arange(len(preferred))
+        label = np.arange(len(preferred))
+        for number in range(self.settings.bands):
+            hashes = observed[f"band_{number:02d}"][preferred]
+            left, right = _agreeing(hashes)
+            new = label[left] != label[right]
+            left, right = left[new], right[new]
+            alike = self._alike(observed, preferred, left, right)
+            _join(label, left[alike], right[alike])
+        return label[place], preferred[np.unique(label)]
+
+    def _alike(self, observed: Observed, preferred: Ints, left: Ints, right: Ints) -> NDArray[np.bool_]:
+        """Whether the signatures of each pair agree enough; a byte agrees by chance once in 256."""
+        agreement = np.empty(len(left))
+        for at in range(0, len(left), PAIRS):
+            one, other = (preferred[side[at : at + PAIRS]] for side in (left, right))
+            same = (observed.at("signature", one) == observed.at("signature", other)).mean(axis=1)
+            agreement[at : at + PAIRS] = (same - 1 / 256) / (1 - 1 / 256)
+        return agreement >= self.settings.similarity
+
+
+def signatures(ngrams: WordHashes, hashes: int) -> NDArray[np.uint32]:
+    """MinHash signatures `[texts, hashes]` of sets of n-grams."""
+    import rensa
+
+    matrix = rensa.RMinHash.digest_matrix_from_flat_token_hashes(
+        ngrams.hashes, ngrams.offsets.astype(np.uint64), hashes, SEED
+    )
+    return np.array(matrix.to_rows(), dtype=np.uint32).reshape(len(ngrams), hashes)
+
+
+def _agreeing(hashes: NDArray[np.uint64]) -> tuple[Ints, Ints]:
+    """Pairs of places with the same hash: each with the one before it and with the first of its group."""
+    order = np.argsort(hashes, kind="stable")
+    same = hashes[order][1:] == hashes[order][:-1]
+    starts = np.where(np.concatenate([[False], same]), 0, np.arange(len(order)))
+    first = order[np.maximum.accumulate(starts)][1:][same]
+    before, after = order[:-1][same], order[1:][same]
+    return np.concatenate([first, before]), np.concatenate([after, after])
+
+
+def _join(label: Ints, left: Ints, right: Ints) -> None:
+    """Give both ends of every pair, and all that hangs on them, the least label (in place)."""
+    while len(left):
+        least = np.minimum(label[left], label[right])
+        np.minimum.at(label, label[left], least)
+        np.minimum.at(label, label[right], least)
+        while not np.array_equal(label, label[label]):
+            label[:] = label[label]
+        apart = label[left] != label[right]
+        left, right = left[apart], right[apart]
