@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from residency.artifact import commit, own, read_manifest, read_stage
-from residency.data import contrast, sources
+from residency.data import contrast, passport, sources
 from residency.data.schema import Schema, normalise, recognise, why_empty
 from residency.data.settings import CorpusSettings
 from residency.errors import ResidencyError
@@ -46,14 +46,8 @@ def run(attempt: Path) -> Path:
         "bytes": sum(path.stat().st_size for path in payload.iterdir()),
         "dropped": dict(reader.dropped),
     }
-    passport = {
-        "corpus": name,
-        "source": settings.source if settings.file is None else f"{settings.source}/{settings.file}",
-        "licence": settings.licence,
-        "consent": settings.consent,
-        "documents": counts["train"],
-    }
-    return commit(attempt, payload, "corpus", owner=owner, measured=measured, passport=[passport])
+    entry = passport.of_corpus(name, settings, counts["train"])
+    return commit(attempt, payload, "corpus", owner=owner, measured=measured, passport=[entry])
 
 
 def rows(artifact: Path, part: Part) -> Iterator[Row]:

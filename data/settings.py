@@ -7,9 +7,19 @@ stage. Recipes name corpora under `corpora:`; `tokens` stages are derived from t
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+
+from residency.data.passport import UNKNOWN, Consent, Phi, consent_of
 
 UNITS = {"": 1, "k": 10**3, "M": 10**6, "B": 10**9}
 
@@ -31,7 +41,6 @@ Count = Annotated[
     BeforeValidator(parse_count, json_schema_input_type=int | str),
     Field(gt=0),
 ]
-Consent = Literal["open", "share-alike", "non-commercial", "credentialed"]
 
 
 class Turns(Settings):
@@ -76,10 +85,35 @@ class CorpusSettings(Settings):
     """At most so many rows, the first ones after the split."""
     max_characters: Count | None = None
     """Rows with more characters are left out, and counted."""
-    licence: str | None = None
-    """Licence of the source (an SPDX id where there is one)."""
-    consent: Consent = "open"
-    """What the source allows."""
+    licence: Annotated[str | None, Field(validate_default=True)] = None
+    """Licence of the source: an SPDX id, another name, or `unknown`; a generated world needs none."""
+    consent: Annotated[Consent | None, Field(validate_default=True)] = None
+    """What the source allows; follows from the licence where its SPDX id says it."""
+    languages: list[Annotated[str, Field(pattern="^[a-z]{2,3}$")]] = []
+    """Languages of the source, ISO 639 codes."""
+    phi: Phi | None = None
+    """Identifiers of patients: there are none, they were scrubbed, or some are possible."""
+    synthetic: str | None = None
+    """How the text was made, where a machine wrote it."""
+
+    @field_validator("licence")
+    @classmethod
+    def _licence_is_stated(cls, licence: str | None, info: ValidationInfo) -> str | None:
+        derived = str(info.data.get("source", "world:")).startswith(("world:", "corpus:"))
+        if not derived and not (licence or "").strip():
+            raise ValueError("state the licence: an SPDX id such as CC-BY-4.0, or `unknown`")
+        return licence
+
+    @field_validator("consent")
+    @classmethod
+    def _consent_fits_licence(cls, consent: Consent | None, info: ValidationInfo) -> Consent | None:
+        licence = info.data.get("licence")
+        said = consent_of(licence)
+        if consent is None and said is None and licence not in (None, UNKNOWN):
+            raise ValueError(f"state what {licence} allows: {', '.join(get_args(Consent))}")
+        if consent and said and get_args(Consent).index(consent) < get_args(Consent).index(said):
+            raise ValueError(f"{licence} is {said}")
+        return consent
 
     @model_validator(mode="after")
     def _pairs_need_turns(self) -> CorpusSettings:

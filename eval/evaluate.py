@@ -21,6 +21,7 @@ from residency.artifact import (
     read_stage,
     sha256,
 )
+from residency.data.passport import of_parent
 from residency.eval.items import make_item, read_items
 from residency.eval.records import METRICS, Record, make_record, value_of, write_records
 from residency.eval.settings import EvaluateSettings, TaskSettings
@@ -107,6 +108,7 @@ def _key(stage: StageFile, precision: str, max_length: int) -> dict[str, Any]:
 
 
 def _passport(stage: StageFile) -> list[dict[str, Any]]:
-    """The model's passport; a model from outside has none."""
-    model = stage.parents["model"]
-    return read_manifest(model).passport if (model / "manifest.json").exists() else []
+    """What the model was made of, and whose the items are."""
+    items = [path for role, path in stage.parents.items() if role.startswith("items:")]
+    asked = [entry for path in items for entry in read_manifest(path).passport]
+    return [*of_parent(stage), *(entry for at, entry in enumerate(asked) if entry not in asked[:at])]

@@ -145,8 +145,9 @@ def passport(run: Run) -> list[dict[str, Any]]:
         for entry in stage.manifest.passport if stage.manifest else []:
             key = str(entry.get("corpus", "")), str(entry.get("source", ""))
             row = rows.setdefault(key, {**entry, "stages": []})
-            if stage.trains and stage.name not in row["stages"]:
-                row["stages"].append(stage.name)
+            learnt = entry.get("stage") or (stage.name if stage.trains else None)
+            if learnt and learnt not in row["stages"]:
+                row["stages"].append(learnt)
     return list(rows.values())
 
 

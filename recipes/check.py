@@ -12,6 +12,7 @@ from residency.data import sources
 from residency.data.schema import recognise
 from residency.data.settings import CorpusSettings
 from residency.errors import ResidencyError
+from residency.recipes import gates
 from residency.recipes.plan import Plan, PlannedStage
 from residency.recipes.schema import ScratchBase
 from residency.train.batches import accumulation
@@ -35,6 +36,7 @@ def check(plan: Plan, *, here: bool = True) -> list[str]:
         if isinstance(stage, TrainingStage):
             notes += _check_training(plan, name, stage, here)
     notes += _check_base(plan)
+    notes += gates.check(plan)
     _check_trackers(plan, here)
     return list(dict.fromkeys(notes))
 

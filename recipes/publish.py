@@ -1,7 +1,7 @@
 """Publishes an exported model to the Hugging Face hub (always private at first) or into a mirror directory.
 
 Only files of the export's manifest leave this machine, after their sha256 was compared with it, and what arrived is
-compared again. A corpus whose consent is `credentialed` forbids publishing (exit code 3).
+compared again. What the export was made of decides whether it may leave, and under which licence (exit code 3).
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import shutil
 from pathlib import Path
 
 from residency.artifact import Manifest, check_files, read_manifest, sha256
+from residency.data.passport import contradiction, forbidden
 from residency.data.sources import hub_errors
 from residency.errors import Exit, ResidencyError
 from residency.recipes.plan import Plan
@@ -30,12 +31,11 @@ def publish(plan: Plan, repository: str, stage: str | None = None) -> str:
     manifest = read_manifest(export)
     if faults := check_files(export, rehash=True):
         raise ResidencyError(faults[0], cure=f"Remove {export} and run again")
-    forbidden = [entry["corpus"] for entry in manifest.passport if entry.get("consent") == "credentialed"]
-    if forbidden:
-        raise ResidencyError(
-            f"the model was trained on {', '.join(forbidden)}, whose consent is credentialed: it may not be published",
-            code=Exit.GATE_REFUSED,
-        )
+    reason = forbidden(manifest.passport, "publish") or contradiction(
+        manifest.passport, manifest.settings.get("licence")
+    )
+    if reason:
+        raise ResidencyError(f"{export.name}: {reason}", code=Exit.GATE_REFUSED)
     mirror = os.environ.get("RESIDENCY_MIRROR")
     return _to_mirror(export, Path(mirror), repository) if mirror else _to_hub(export, manifest, repository)
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 import json
 
 from residency.artifact import StageFile, check_files, read_manifest
+from residency.data import passport
 from residency.data.tokenizer import template_digest, template_of, tokenizer_digest
-from residency.errors import ResidencyError
+from residency.errors import Exit, ResidencyError
 from residency.model import base_of
 
 
@@ -17,7 +18,8 @@ def check(stage: StageFile) -> None:
     """Tokenizer, vocabulary and lengths of the model agree with what the data was prepared for.
 
     Raises:
-        ResidencyError: a mismatch, or a parent's file that is missing or cut.
+        ResidencyError: a mismatch, a parent's file that is missing or cut, or a tracker elsewhere that the data's
+            passport forbids.
     """
     model, tokens = stage.parents["model"], stage.parents["tokens"]
     for parent in (model, tokens):
@@ -34,6 +36,11 @@ def check(stage: StageFile) -> None:
         raise ResidencyError(
             f"stage {stage.name}: {manifest.stage} was rendered with another chat template than that of {model.name}",
             cure="Give the sft stage above the chat_template that its children use",
+        )
+    remote = [tracker for tracker in stage.execution.get("track", []) if passport.is_remote(tracker)]
+    if remote and (reason := passport.forbidden(passport.of_model(stage, manifest.passport), "text-logging")):
+        raise ResidencyError(
+            f"stage {stage.name}: track {', '.join(remote)}: {reason}", code=Exit.GATE_REFUSED
         )
     config = json.loads((base_of(model)[0] / "config.json").read_text())
     longest = config.get("max_position_embeddings")

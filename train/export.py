@@ -5,18 +5,20 @@ A kept adapter is merged. Runs in the chain's process.
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
 
 from residency.artifact import commit, own, read_manifest, read_stage, sha256
+from residency.data.passport import Entry, contradiction, forbidden, licence_of
 from residency.model import base_of
 
 CARD = """---
 library_name: transformers
 pipeline_tag: text-generation
 tags: [residency, medical]
----
+{about}---
 
 # {name}
 
@@ -26,9 +28,11 @@ Not a medical device. Its answers need the judgement of a clinician; nothing her
 
 ## Data
 
-| corpus | source | licence | documents |
-| --- | --- | --- | --- |
+| corpus | source | licence | consent | languages | patients' identifiers | made by | documents | learnt in |
+| --- | --- | --- | --- | --- | --- | --- | --- | --- |
 {corpora}
+
+{terms}
 
 ## Reproduce
 
@@ -46,22 +50,55 @@ def run(attempt: Path) -> Path:
     else:
         shutil.copytree(source, payload, ignore=shutil.ignore_patterns("manifest.json"))
     manifests = _lineage(source)
-    passport = [entry for manifest in manifests for entry in manifest.passport]
-    corpora = {entry["corpus"]: entry for entry in passport}
-    rows = [
-        f"| {name} | {entry.get('source')} | {entry.get('licence') or 'not stated'} | {entry.get('documents', '')} |"
-        for name, entry in corpora.items()
-    ]
+    made_of = manifests[-1].passport
     card = CARD.format(
         name=stage.run.name,
         version=manifests[-1].environment["packages"]["residency"],
         chain=" -> ".join(manifest.stage for manifest in manifests),
-        corpora="\n".join(rows),
+        about=_about(made_of, stage.settings["licence"]),
+        corpora="\n".join(_row(entry) for entry in made_of),
+        terms=_terms(made_of, stage.settings["licence"]),
         identity=stage.parent_identities["model"],
     )
     (payload / "README.md").write_text(card, encoding="utf-8")
     measured = {"weights_sha256": {path.name: sha256(path) for path in sorted(payload.glob("*.safetensors"))}}
-    return commit(attempt, payload, "model", owner=owner, measured=measured, passport=list(corpora.values()))
+    return commit(attempt, payload, "model", owner=owner, measured=measured, passport=made_of)
+
+
+def _about(made_of: list[Entry], licence: str | None) -> str:
+    """The card's head lines on licence and languages, as the hub reads them."""
+    licence = licence or licence_of(made_of)
+    languages = dict.fromkeys(code for entry in made_of for code in entry["languages"])
+    lines = [f"license: {licence.lower()}"] if licence else []
+    lines += [f"language: [{', '.join(json.dumps(code) for code in languages)}]"] if languages else []
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _row(entry: Entry) -> str:
+    cells = [
+        entry["corpus"],
+        entry["source"],
+        entry["licence"] or "not stated",
+        entry["consent"] or "not stated",
+        ", ".join(entry["languages"]) or "not stated",
+        entry["phi"] or "not stated",
+        entry["synthetic"] or "people",
+        entry["documents"],
+        entry["stage"] if entry.get("share") is None else f"{entry['stage']} ({entry['share']:.0%})",
+    ]
+    return f"| {' | '.join(str(cell).replace('|', '&#124;') for cell in cells)} |"
+
+
+def _terms(made_of: list[Entry], licence: str | None) -> str:
+    """What the sources ask of whoever gets the model."""
+    if reason := forbidden(made_of, "publish"):
+        return f"This model must not be passed on: {reason}."
+    if reason := contradiction(made_of, licence):
+        return f"This model must not be passed on: {reason}."
+    follows = licence_of(made_of)
+    if licence:
+        return f"Licence: {licence}."
+    return f"Licence: {follows}, which follows from the corpora." if follows else "Licence: not stated."
 
 
 def _merged(source: Path, payload: Path) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from residency.artifact import commit, own, read_manifest, read_stage
+from residency.data import passport
 from residency.data.corpus import rows
 from residency.data.tokenizer import train_tokenizer
 
@@ -57,6 +58,8 @@ def run(attempt: Path) -> Path:
     ]
     model.save_pretrained(payload)
     tokenizer.save_pretrained(payload)
-    passport = [entry for corpus in corpora for entry in read_manifest(corpus).passport]
+    learnt = [entry for corpus in corpora for entry in read_manifest(corpus).passport]
     measured = {"parameters": model.num_parameters(), "vocabulary": len(tokenizer)}
-    return commit(attempt, payload, "model", owner=owner, measured=measured, passport=passport)
+    return commit(
+        attempt, payload, "model", owner=owner, measured=measured, passport=passport.of_model(stage, learnt)
+    )

@@ -198,6 +198,8 @@ class ExportSettings(Settings):
     kind: Literal["export"]
     parent: str = Field(alias="from")
     """Stage whose model is exported."""
+    licence: str | None = None
+    """SPDX id of the licence that the export is passed on under; follows from the corpora unless given."""
 
 
 TrainingStage = PretrainSettings | CptSettings | SftSettings | PreferenceSettings

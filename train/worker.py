@@ -31,6 +31,7 @@ from residency.artifact import (
     report_attempt,
     sha256,
 )
+from residency.data import passport
 from residency.errors import Exit, ResidencyError
 from residency.train import checkpoint, contract, engine
 from residency.train.settings import EngineSettings
@@ -85,8 +86,8 @@ def run(attempt: Path) -> Exit:
     payload = _save(trainer, stage, attempt, rank)
     if rank == 0:
         measured = _measured(trainer, watch, stage, payload, proof, resume, time.monotonic() - started)
-        passport = read_manifest(stage.parents["tokens"]).passport
-        commit(attempt, payload, "model", owner=owner, measured=measured, passport=passport)
+        made_of = passport.of_model(stage, read_manifest(stage.parents["tokens"]).passport)
+        commit(attempt, payload, "model", owner=owner, measured=measured, passport=made_of)
     return Exit.DONE
 
 

@@ -193,7 +193,7 @@ def _stages(directory: Path, subject: str, rows: list[Row], base: Path, size: Sc
     run.mkdir()
     file = run / "documents.jsonl"
     file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    read = CorpusSettings(source=str(file), seed=0)
+    read = CorpusSettings(source=str(file), seed=0, licence="CC-BY-4.0")
     made = corpus.run(stage(run, f"corpus-{subject}", "corpus", read.model_dump(), {}))
     packing = TokensSettings(mixture={subject: 1.0}, epochs=1.0, max_length=size.max_length)
     tokens.run(

@@ -20,7 +20,7 @@ RECIPE = """
 name: tiny
 base: {scratch: {layers: 1, width: 16, vocabulary: 400, tokenizer: [general]}}
 corpora:
-  general: {source: general.jsonl}
+  general: {source: general.jsonl, licence: CC0-1.0}
 stages:
   pretrain: {kind: pretrain, mixture: {general: 1.0}, tokens: 4k, batch_size: 4, max_length: 64}
   cpt: {kind: cpt, from: pretrain, mixture: {general: 1.0}, tokens: 4k, batch_size: 4, max_length: 64}

@@ -48,7 +48,7 @@ def make_corpus(tmp_path: Path, attempt: Attempt) -> Corpus:
     def make(name: str, rows: list[dict[str, Any]], **settings: Any) -> Path:
         path = tmp_path / f"{name}.jsonl"
         path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-        filled = CorpusSettings(source=str(path), seed=7, **settings)
+        filled = CorpusSettings(source=str(path), seed=7, **{"licence": "CC0-1.0", **settings})
         return corpus.run(attempt(f"corpus-{name}", "corpus", filled.model_dump(), {}))
 
     return make

@@ -160,7 +160,7 @@ def test_public_data_sets(
     least: int,
 ) -> None:
     monkeypatch.setenv("RESIDENCY_MIRROR", str(mirror))
-    filled = CorpusSettings(seed=0, **settings)
+    filled = CorpusSettings(seed=0, licence="unknown", **settings)
     measured = read_manifest(corpus.run(attempt("corpus-real", "corpus", filled.model_dump(), {}))).measured
     assert (measured["schema"], measured["documents"]) == (schema, least)
     assert not measured["dropped"]

@@ -15,11 +15,11 @@ from residency.errors import ResidencyError
 
 
 def read(source: Path | str, **settings: Any) -> list[dict[str, Any]]:
-    return list(sources.read(CorpusSettings(source=str(source), **settings), seed=0))
+    return list(sources.read(CorpusSettings(source=str(source), licence="CC0-1.0", **settings), seed=0))
 
 
 def identity(source: Path | str, **settings: Any) -> str:
-    return sources.identity(CorpusSettings(source=str(source), **settings))
+    return sources.identity(CorpusSettings(source=str(source), licence="CC0-1.0", **settings))
 
 
 @pytest.fixture(autouse=True)

@@ -113,7 +113,7 @@ def test_budget_shares_and_receipt(make_tokens: Any, make_corpus: Any) -> None:
     assert measured["mixture"]["notes"]["documents"] == len(TEXTS)
     assert {entry["corpus"]: entry["licence"] for entry in manifest.passport} == {
         "notes": "MIT",
-        "chat": None,
+        "chat": "CC0-1.0",
     }
     assert [entry["share"] for entry in manifest.passport] == [
         part["realised"] for part in measured["mixture"].values()

@@ -22,7 +22,7 @@ SMALL = """\
 name: small
 base: {scratch: {layers: 1, width: 32, vocabulary: 300, context: 64, tokenizer: [text]}}
 corpora:
-  text: {source: "world:general", size: 8}
+  text: {source: "world:general", size: 8, licence: CC0-1.0}
 stages:
   pretrain: {kind: pretrain, mixture: {text: 1}, tokens: 2k, max_length: 64, batch_size: 8}
 """

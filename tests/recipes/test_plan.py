@@ -65,7 +65,7 @@ def test_the_seed_changes_everything() -> None:
 
 def test_a_local_source_counts_by_its_bytes(tmp_path: Path) -> None:
     text = tmp_path / "text.jsonl"
-    override = f"corpora.general={{source: {text}}}"
+    override = f"corpora.general={{source: {text}, licence: CC0-1.0}}"
     text.write_text('{"text": "one"}\n')
     first = identities(override)
     text.write_text('{"text": "two"}\n')

@@ -1,0 +1,64 @@
+"""What the sources of a recipe forbid, known before anything runs: the passports that its stages will carry.
+
+Publishing, tracking and licences are judged again where they happen, from manifests. No torch here."""
+
+from __future__ import annotations
+
+from residency.artifact import read_manifest
+from residency.data.passport import (
+    Entry,
+    contradiction,
+    forbidden,
+    is_remote,
+    of_corpus,
+)
+from residency.data.settings import CorpusSettings
+from residency.errors import Exit, ResidencyError
+from residency.recipes.plan import Plan, PlannedStage
+
+LOCAL = "Use tensorboard, or set WANDB_MODE=offline"
+
+
+def check(plan: Plan) -> list[str]:
+    """Judge every stage of a plan; returns notes on what may not be published.
+
+    Raises:
+        ResidencyError: exit code 3; the sources forbid what the recipe asks for.
+    """
+    notes = []
+    for stage in plan.stages.values():
+        if stage.trains:
+            _check_trackers(plan, stage)
+        elif stage.kind == "export":
+            passport = planned(plan, stage)
+            if reason := contradiction(passport, stage.settings["licence"]):
+                raise ResidencyError(f"stages.{stage.name}.licence: {reason}", code=Exit.GATE_REFUSED)
+            if reason := forbidden(passport, "publish"):
+                notes.append(f"{stage.name}: {reason}")
+    return notes
+
+
+def planned(plan: Plan, stage: PlannedStage) -> list[Entry]:
+    """The entries that a stage's passport will have, corpus by corpus."""
+    if stage.kind == "corpus":
+        return [_of_corpus(plan, stage)]
+    found = []
+    for directory, _ in stage.outside.values():
+        if (directory / "manifest.json").exists():
+            found += read_manifest(directory).passport
+    for parent in stage.parents.values():
+        found += [entry for entry in planned(plan, plan.stages[parent]) if entry not in found]
+    return found
+
+
+def _of_corpus(plan: Plan, stage: PlannedStage) -> Entry:
+    settings = CorpusSettings.model_validate(stage.settings)
+    return of_corpus(stage.name.removeprefix("corpus-"), settings)
+
+
+def _check_trackers(plan: Plan, stage: PlannedStage) -> None:
+    remote = [tracker for tracker in plan.recipe.track if is_remote(tracker)]
+    if remote and (reason := forbidden(planned(plan, stage), "text-logging")):
+        raise ResidencyError(
+            f"track: {', '.join(remote)}: stage {stage.name}: {reason}", cure=LOCAL, code=Exit.GATE_REFUSED
+        )
