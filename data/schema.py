@@ -56,7 +56,7 @@ def normalise(row: Row, schema: Schema, turns: Turns | None = None) -> Row:
     kept = {"id": str(row["id"])}
     if turns:
         said = (("user", turns.user), ("assistant", turns.assistant))
-        return kept | {"messages": [{"role": role, "content": _text(row, key)} for role, key in said]}
+        return kept | {"messages": [{"role": role, "content": _said(row, key)} for role, key in said]}
     return kept | FORMS[schema](row)
 
 
@@ -162,6 +162,11 @@ def _text(row: Row, key: str) -> str:
     if not isinstance(row[key], str):
         raise _fault(row, key, row[key], "a text")
     return str(row[key])
+
+
+def _said(row: Row, key: str) -> str:
+    """A turn's text; an answer that was taken out (null, as in MedQuAD) is empty, and its row is dropped later."""
+    return "" if key in row and row[key] is None else _text(row, key)
 
 
 def _messages(row: Row, key: str, role: str | None = None) -> list[dict[str, str]]:

@@ -64,7 +64,8 @@ class CorpusSettings(Settings):
 
     kind: Literal["corpus"] = "corpus"
     source: str
-    """`world:NAME` (generated), a Hugging Face data set id, or a local file or directory."""
+    """`world:NAME` (generated), a Hugging Face data set id, or a local file or directory; in a recipe also a
+    described corpus, `shipped:FILE/NAME` or `FILE.yaml:NAME`."""
     file: str | None = None
     """File inside the data set, for example `text/train.jsonl`."""
     seed: int | None = None
@@ -75,6 +76,8 @@ class CorpusSettings(Settings):
     """Which facts of a generated world: A are asked in training, B are only examined."""
     form: str | None = None
     """Question form of generated exam items."""
+    text: str | None = None
+    """Field that holds running text, where it is not called `text`."""
     turns: Turns | None = None
     """Fields that make a dialogue."""
     rejected: Rejected | None = None

@@ -91,7 +91,16 @@ def read(settings: CorpusSettings, seed: int) -> Iterator[Row]:
     for path in files:
         name = str(path.relative_to(parent)).removesuffix(_suffix(path)).replace("/", ":")
         for number, row in _numbered(path):
-            yield row if row.get("id") is not None else {**row, "id": f"{name}:{number}"}
+            row = row if row.get("id") is not None else {**row, "id": f"{name}:{number}"}
+            yield row if settings.text is None else _only_text(row, settings.text)
+
+
+def _only_text(row: Row, field: str) -> Row:
+    if field not in row:
+        raise ResidencyError(
+            f"row {row['id']}: no field {field!r} (text)", cure=f"It has {', '.join(sorted(row))}"
+        )
+    return {"id": row["id"], "text": row[field]}
 
 
 def is_local(source: str) -> bool:

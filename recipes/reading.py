@@ -54,7 +54,7 @@ def read(path: Path, overrides: list[str] | None = None) -> Raw:
                 f"{raw.place(('extends',))}: extends: {parent} extends another recipe itself",
                 cure="One level at most: extend the recipe at its root",
             )
-        raw = Raw(_merge(below.values, raw.values), {**below.places, **raw.places})
+        raw = Raw(merge(below.values, raw.values), {**below.places, **raw.places})
     for override in overrides or []:
         _override(raw, override)
     return raw
@@ -166,7 +166,7 @@ def _scalar(node: ScalarNode, place: str) -> Any:
     )
 
 
-def _merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+def merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
     """`above` changes `below`, mapping by mapping; null takes a key away."""
     merged = dict(below)
     for key, value in above.items():
@@ -174,7 +174,7 @@ def _merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
             merged.pop(key, None)
             continue
         both = isinstance(value, dict) and isinstance(merged.get(key), dict)
-        merged[key] = _merge(merged[key], value) if both else value
+        merged[key] = merge(merged[key], value) if both else value
     return merged
 
 

@@ -16,7 +16,8 @@ from pydantic import BaseModel, Field, StringConstraints, ValidationError
 from residency.data.settings import CorpusSettings, Settings
 from residency.errors import ResidencyError
 from residency.eval.settings import EvaluateSettings, EvaluationSettings
-from residency.recipes.reading import Path_, Raw, read
+from residency.recipes import corpora
+from residency.recipes.reading import Path_, Raw, find, read
 from residency.slurm.settings import ClusterSettings
 from residency.train.settings import (
     CptSettings,
@@ -83,6 +84,7 @@ def load(path: Path, overrides: list[str] | None = None) -> Recipe:
         ResidencyError: every fault with file, line, key and the nearest known key, one per line.
     """
     raw = read(path, overrides)
+    corpora.resolve(raw, find(path).parent)
     try:
         return Recipe.model_validate(raw.values)
     except ValidationError as error:

@@ -17,6 +17,7 @@ from residency.recipes.schema import json_schema, load
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
 RECIPES = sorted((REPOSITORY / "recipes").glob("*.yaml"))
 TASKS = sorted((REPOSITORY / "eval/tasks").glob("*.yaml"))
+CORPORA = sorted((REPOSITORY / "recipes/corpora").glob("*.yaml"))
 
 
 def test_no_yaml_is_forgotten() -> None:
@@ -28,8 +29,8 @@ def test_no_yaml_is_forgotten() -> None:
         and "src" not in path.relative_to(REPOSITORY).parts
         and not path.name.startswith(".")
     ]
-    assert sorted(found) == sorted([*RECIPES, *TASKS])
-    assert (len(RECIPES), len(TASKS)) == (5, 9)
+    assert sorted(found) == sorted([*RECIPES, *TASKS, *CORPORA])
+    assert (len(RECIPES), len(TASKS), len(CORPORA)) == (5, 9, 5)
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
