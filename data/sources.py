@@ -1,4 +1,4 @@
-"""Finds the files of a source, says which bytes it is, and streams its rows. No torch here.
+"""Finds the files of a source, says which bytes it is, and streams its rows (`residency.data.formats`). No torch here.
 
 A source is a generated world (`world:NAME`), a local file or directory, or a Hugging Face data set id. An id
 is looked for in the mirror (`RESIDENCY_MIRROR`: `DIR/owner/name/...`), then in the hub's cache, and is
@@ -7,21 +7,22 @@ bytes, the hub's commit, or the world's own code, so that a changed source means
 
 from __future__ import annotations
 
-import csv
 import difflib
-import gzip
-import json
 import os
 import re
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, overload
 
 from residency import artifact
-from residency.data import world, world_text
+from residency.data import formats, world, world_text
+from residency.data.faults import Fault
+from residency.data.formats import PACKABLE, SUFFIXES
 from residency.data.settings import CorpusSettings
 from residency.errors import Exit, ResidencyError
 
@@ -32,8 +33,8 @@ class AbsentError(ResidencyError):
 
 Row = dict[str, Any]
 WORLD = "world:"
-SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".parquet", ".csv", ".txt")
-NOTICES = ("license", "licence", "readme", "notice", "copying")
+ENDINGS = f"{' '.join(PACKABLE)} (also with .gz or .zst) or .parquet"
+NOTICES = ("license", "licence", "readme", "notice", "copying", "changelog", "contributing", "dataset_info")
 
 
 def locate(settings: CorpusSettings) -> list[Path] | None:
@@ -53,7 +54,7 @@ def locate(settings: CorpusSettings) -> list[Path] | None:
     if settings.file or not _is_data(directory):
         raise ResidencyError(
             f"source {directory}{f' with file {settings.file}' if settings.file else ''}: not a data file",
-            cure=f"Leave file out, and give one that ends in {' '.join(SUFFIXES)}",
+            cure=f"Leave file out, and give one that ends in {ENDINGS}",
         )
     return [directory]
 
@@ -74,25 +75,58 @@ def identity(settings: CorpusSettings) -> str:
     return artifact.identity_of(files=[_digest(path) for path in files])
 
 
-def read(settings: CorpusSettings, seed: int) -> Iterator[Row]:
+@overload
+def read(settings: CorpusSettings, seed: int) -> Iterator[Row]: ...
+@overload
+def read(settings: CorpusSettings, seed: int, *, strict: Literal[False]) -> Iterator[Row | Fault]: ...
+def read(settings: CorpusSettings, seed: int, *, strict: bool = True) -> Iterator[Any]:
     """Rows as the source has them, each with an `id` (`<file stem>:<row number>` where it brings none).
 
     Args:
         seed: seed of a generated world.
+        strict: raise at a row that cannot be read; else it comes as a `Fault`.
 
     Raises:
-        ResidencyError: a line or file that cannot be read, named with its place.
+        ResidencyError: a file that cannot be read, or (`strict`) a row, named with its place.
     """
     files = locate(settings)
     if files is None:
-        yield from _world_rows(settings, seed)
-        return
+        found: Iterable[Row | Fault] = _world_rows(settings, seed)
+    else:
+        found = chain.from_iterable(formats.rows(path, name) for path, name in named(files))
+    if settings.text is not None:
+        field = settings.text
+        found = (row if isinstance(row, Fault) else _only_text(row, field) for row in found)
+    return _strict(found) if strict else iter(found)
+
+
+@overload
+def read_file(path: Path, name: str) -> Iterator[Row]: ...
+@overload
+def read_file(path: Path, name: str, *, strict: Literal[False]) -> Iterator[Row | Fault]: ...
+def read_file(path: Path, name: str, *, strict: bool = True) -> Iterator[Any]:
+    """Rows of one file of a source, with ids `<name>:<row number>` (`named`); otherwise as `read`."""
+    found = formats.rows(path, name)
+    return _strict(found) if strict else found
+
+
+def named(files: list[Path]) -> list[tuple[Path, str]]:
+    """The files of a source with the names that their rows' ids start with: paths below the folder that holds them
+    all, `:` for `/`, without endings unless two files share a name."""
     parent = Path(os.path.commonpath([path.parent for path in files]))
-    for path in files:
-        name = str(path.relative_to(parent)).removesuffix(_suffix(path)).replace("/", ":")
-        for number, row in _numbered(path):
-            row = row if row.get("id") is not None else {**row, "id": f"{name}:{number}"}
-            yield row if settings.text is None else _only_text(row, settings.text)
+    names = [str(path.relative_to(parent)).replace("/", ":") for path in files]
+    stems = [name.removesuffix(formats.suffix_of(path)) for path, name in zip(files, names, strict=True)]
+    shared = {stem for stem, times in Counter(stems).items() if times > 1}
+    return [
+        (path, name if stem in shared else stem) for path, name, stem in zip(files, names, stems, strict=True)
+    ]
+
+
+def _strict(found: Iterable[Row | Fault]) -> Iterator[Row]:
+    for row in found:
+        if isinstance(row, Fault):
+            raise ResidencyError(row.detail, cure="Mend or remove the row")
+        yield row
 
 
 def _only_text(row: Row, field: str) -> Row:
@@ -140,8 +174,10 @@ def _local(source: str) -> Path | None:
 
 def _choose(settings: CorpusSettings, directory: Path, *, one: bool) -> list[Path]:
     """The files that `file` (a path or a glob pattern) names, or all data files of a directory."""
-    found = [path for path in sorted(directory.glob(settings.file or "**/*")) if _is_data(path)]
-    names = [str(path.relative_to(directory)) for path in sorted(directory.rglob("*")) if _is_data(path)]
+    found = [path for path in sorted(directory.glob(settings.file or "**/*")) if _is_data(path, directory)]
+    names = [
+        str(path.relative_to(directory)) for path in sorted(directory.rglob("*")) if _is_data(path, directory)
+    ]
     if settings.file and not found:
         near = difflib.get_close_matches(settings.file, names, n=3, cutoff=0.4) or names[:5]
         raise ResidencyError(
@@ -151,7 +187,7 @@ def _choose(settings: CorpusSettings, directory: Path, *, one: bool) -> list[Pat
     if not found:
         raise ResidencyError(
             f"source {settings.source}: {directory} holds no data files",
-            cure=f"Known endings: {' '.join(SUFFIXES)}",
+            cure=f"Known endings: {ENDINGS}",
         )
     mirrored = one or not Path(settings.source).expanduser().exists()
     if mirrored and not settings.file and len(found) > 1:
@@ -163,13 +199,16 @@ def _choose(settings: CorpusSettings, directory: Path, *, one: bool) -> list[Pat
     return found
 
 
-def _is_data(path: Path) -> bool:
-    named = path.name.lower()
-    return path.is_file() and named.endswith(SUFFIXES) and not named.startswith((*NOTICES, "."))
-
-
-def _suffix(path: Path) -> str:
-    return next((suffix for suffix in SUFFIXES if path.name.endswith(suffix)), "")
+def _is_data(path: Path, directory: Path | None = None) -> bool:
+    """Whether a file holds rows; what is hidden below `directory` (`.git`, `.cache`) does not."""
+    inside = path.relative_to(directory).parts if directory else (path.name,)
+    notice = path.name.lower().startswith(NOTICES)
+    return (
+        formats.suffix_of(path) != ""
+        and not notice
+        and not any(part.startswith(".") for part in inside)
+        and path.is_file()
+    )
 
 
 def _hub_commit(source: str) -> str:
@@ -234,83 +273,12 @@ def _absent(source: str) -> AbsentError:
 def _digest(path: Path) -> str:
     status = path.stat()
     if status.st_size == 0:
-        raise ResidencyError(f"source: {path} is empty")
+        raise ResidencyError(f"source: {path} is empty", cure="Fetch it again, or remove it")
     return _digest_of(path, status.st_size, status.st_mtime_ns)
 
 
 @cache
 def _digest_of(path: Path, size: int, changed: int) -> str:
+    if formats.suffix_of(path):
+        formats.probe(path)
     return artifact.sha256(path)
-
-
-def _numbered(path: Path) -> Iterator[tuple[int, Row]]:
-    """Rows of a file with their numbers, from 1; in JSONL the number of the line."""
-    suffix = _suffix(path)
-    if suffix == ".parquet":
-        yield from enumerate(_parquet(path), 1)
-    elif suffix == ".csv":
-        yield from enumerate(_csv(path), 1)
-    elif suffix == ".json":
-        loaded = _parse("".join(_lines(path)), str(path))
-        for number, row in enumerate(loaded if isinstance(loaded, list) else [loaded], 1):
-            yield number, _object(row, f"{path}, row {number}")
-    elif suffix == ".txt":
-        yield 1, {"text": "".join(_lines(path))}
-    else:
-        for number, line in enumerate(_lines(path), 1):
-            if line.strip():
-                yield number, _object(_parse(line, f"{path}:{number}"), f"{path}:{number}")
-
-
-def _lines(path: Path) -> Iterator[str]:
-    """Decoded lines with their ends."""
-    try:
-        yield from _decoded(path)
-    except (gzip.BadGzipFile, EOFError) as error:
-        raise ResidencyError(f"{path}: not a whole gzip file ({error})") from error
-
-
-def _decoded(path: Path) -> Iterator[str]:
-    start = 0
-    with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
-        for line in file:
-            try:
-                yield line.decode("utf-8-sig" if start == 0 else "utf-8")
-            except UnicodeDecodeError as error:
-                raise ResidencyError(
-                    f"{path}: byte {start + error.start} is not UTF-8", cure="Convert the file to UTF-8"
-                ) from error
-            start += len(line)
-
-
-def _parse(text: str, place: str) -> Any:
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        raise ResidencyError(f"{place}: not JSON ({error.msg}, column {error.colno})") from error
-
-
-def _object(row: Any, place: str) -> Row:
-    if not isinstance(row, dict):
-        raise ResidencyError(
-            f"{place}: {type(row).__name__} where an object is expected", cure="One JSON object a row"
-        )
-    return row
-
-
-def _parquet(path: Path) -> Iterator[Row]:
-    import pyarrow
-    import pyarrow.parquet
-
-    try:
-        for batch in pyarrow.parquet.ParquetFile(path).iter_batches(1024):
-            yield from batch.to_pylist()
-    except pyarrow.ArrowInvalid as error:
-        raise ResidencyError(f"{path}: not a Parquet file ({error})") from error
-
-
-def _csv(path: Path) -> Iterator[Row]:
-    for number, row in enumerate(csv.DictReader(_lines(path), strict=True), 2):
-        if None in row or None in row.values():
-            raise ResidencyError(f"{path}: row {number} has another number of columns than the first line")
-        yield row
