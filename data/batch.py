@@ -38,10 +38,28 @@ class Batch:
         """Hashes of the words of `texts`."""
         return hash_words(self.texts)
 
+    def ngrams(self, words: int) -> WordHashes:
+        """Hashes of the stretches of `words` words, computed once for all steps that ask."""
+        if words not in self._ngrams:
+            self._ngrams[words] = self.words.ngrams(words)
+        return self._ngrams[words]
+
+    @cached_property
+    def _ngrams(self) -> dict[int, WordHashes]:
+        return {}
+
+    def only(self, places: list[int]) -> Batch:
+        """The rows at some places."""
+        return Batch([self.rows[place] for place in places], self.numbers[places])
+
     def rewrite(self, change: Texts) -> None:
         """Apply `change` to every piece of text of every row."""
         self.rows = [rewritten(row, change) for row in self.rows]
-        for known in ("texts", "words"):
+        self.forget()
+
+    def forget(self) -> None:
+        """Texts and words are read again from `rows`, which were changed."""
+        for known in ("texts", "words", "_ngrams"):
             self.__dict__.pop(known, None)
 
 

@@ -6,7 +6,7 @@ every part of the pass; here they are read as if they were one, a key at a time 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,17 +16,20 @@ from residency.data.batch import Batch
 Array = NDArray[Any]
 
 
+@runtime_checkable
 class GlobalStep(Protocol):
-    """A step that decides about all documents at once; `reason` is why documents are dropped."""
-
-    reason: str
+    """A step that must have seen every document before it can judge one."""
 
     def observe(self, batch: Batch) -> dict[str, Array]:
-        """Arrays with one row per document of the batch."""
+        """Arrays that tell of a batch what the decision needs; `Observed` joins them in the documents' order."""
         ...
 
-    def decide(self, observed: Observed) -> NDArray[np.bool_]:
-        """`[documents]`: whether each stays."""
+    def decide(self, observed: Observed) -> Array:
+        """The decision about all documents, for `apply`."""
+        ...
+
+    def apply(self, batch: Batch, decision: Array) -> list[str | None]:
+        """Rewrite a batch, or say which rows are dropped and why; `batch.numbers` are the documents' numbers."""
         ...
 
 
@@ -38,8 +41,17 @@ class Observed:
         self.starts = np.cumsum([0, *counts])
 
     def __getitem__(self, key: str) -> Array:
-        """The whole array, read into memory."""
+        """The whole array, read into memory.
+
+        Raises:
+            KeyError: no documents were seen.
+        """
+        if not self.directories:
+            raise KeyError(key)
         return np.concatenate([np.load(directory / f"{key}.npy") for directory in self.directories])
+
+    def __len__(self) -> int:
+        return int(self.starts[-1])
 
     def at(self, key: str, documents: NDArray[np.int64]) -> Array:
         """Rows of some documents, read part by part."""

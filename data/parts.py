@@ -40,24 +40,21 @@ def load(path: Path) -> Iterator[Row]:
             yield json.loads(line)
 
 
-def write_parts(directory: Path, rows: Iterable[Row], prefix: str) -> list[str]:
-    """Write rows as parts `<prefix>-00000.jsonl`, ...; returns their names."""
-    names, lines, size = [], [], 0
-
-    def close() -> None:
-        names.append(f"{prefix}-{len(names):05d}.jsonl")
-        with whole(directory / names[-1]) as file:
-            file.writelines(lines)
-
-    for row in rows:
-        lines.append(dump(row))
-        size += len(lines[-1])
-        if size >= PART_BYTES:
-            close()
-            lines, size = [], 0
-    if lines or not names:
-        close()
-    return names
+def write_parts(directory: Path, rows: Iterable[Row], prefix: str) -> dict[str, int]:
+    """Write rows as parts `<prefix>-00000.jsonl`, ...; returns the number of rows of each."""
+    counts: dict[str, int] = {}
+    waiting = iter(rows)
+    while True:
+        name, count, size = f"{prefix}-{len(counts):05d}.jsonl", 0, 0
+        with whole(directory / name) as file:
+            for row in waiting:
+                size += file.write(dump(row))
+                count += 1
+                if size >= PART_BYTES:
+                    break
+        counts[name] = count
+        if size < PART_BYTES:
+            return counts
 
 
 def batches(path: Path) -> Iterator[list[Row]]:

@@ -26,16 +26,12 @@ PAIRS = 1 << 16  # compared at a time
 class Duplicates:
     """The step; see the module."""
 
-    reason = "duplicate"
-
     def __init__(self, settings: DuplicatesSettings) -> None:
         self.settings = settings
 
     def observe(self, batch: Batch) -> dict[str, NDArray[np.generic]]:
         """Signature bytes `[rows, hashes]`, a hash of each band `[rows]`, and which rows are held out."""
-        signature = signatures(
-            batch.words.ngrams(self.settings.words), self.settings.bands * self.settings.rows
-        )
+        signature = signatures(batch.ngrams(self.settings.words), self.settings.bands * self.settings.rows)
         bands = signature.reshape(len(signature), self.settings.bands, self.settings.rows).astype(np.uint64)
         told = {"held_out": np.array([bool(row.get("held_out")) for row in batch.rows])}
         empty = batch.words.counts == 0
@@ -47,15 +43,15 @@ class Duplicates:
             told[f"band_{number:02d}"] = np.where(empty, mix(batch.numbers.astype(np.uint64)), hashes)
         return {**told, "signature": (signature & 0xFF).astype(np.uint8)}
 
-    def decide(self, observed: Observed) -> NDArray[np.bool_]:
-        """`[documents]`: whether each stays."""
-        labels, first = self.clusters(observed)
-        keep = np.zeros(len(labels), dtype=bool)
-        keep[first] = True
-        return keep
+    def apply(self, batch: Batch, decision: Ints) -> list[str | None]:
+        """Drop what another document stands for."""
+        reasons: list[str | None] = []
+        for number, stays in zip(batch.numbers.tolist(), decision[batch.numbers].tolist(), strict=True):
+            reasons.append(None if number == stays else "duplicate")
+        return reasons
 
-    def clusters(self, observed: Observed) -> tuple[Ints, Ints]:
-        """Cluster of each document `[documents]`, and the document of each cluster that stays."""
+    def decide(self, observed: Observed) -> Ints:
+        """`[documents]`: the document that stays of each one's cluster."""
         held_out = observed["held_out"].astype(bool)
         preferred = np.argsort(~held_out, kind="stable")  # place in the order of preference -> document
         place = np.empty_like(preferred)
@@ -68,7 +64,7 @@ class Duplicates:
             left, right = left[new], right[new]
             alike = self._alike(observed, preferred, left, right)
             _join(label, left[alike], right[alike])
-        return label[place], preferred[np.unique(label)]
+        return preferred[label[place]]
 
     def _alike(self, observed: Observed, preferred: Ints, left: Ints, right: Ints) -> NDArray[np.bool_]:
         """Whether the signatures of each pair agree enough; a byte agrees by chance once in 256."""

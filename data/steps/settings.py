@@ -88,10 +88,8 @@ class DecontaminateSettings(Settings):
     """Finds documents that hold items of the recipe's evaluation tasks."""
 
     kind: Literal["decontaminate"] = "decontaminate"
-    words: Annotated[int, Field(gt=1)] = 8
-    """Words in an n-gram of a question."""
-    coverage: Share = 0.5
-    """A document holds an item when it has this share of the n-grams of the question or of its first half."""
+    coverage: Share = 0.4
+    """A document holds an item when it has this share of the question's words, in stretches of five or more."""
     mode: Literal["drop", "flag"] = "drop"
     """What happens to such a document; its hits stand in `contamination.jsonl` either way."""
 

@@ -1,0 +1,71 @@
+"""A function of the user's as a step, for example a filter of unsafe advice or a classifier of one's own.
+
+`call: my_filters:unsafe_advice` imports `unsafe_advice(text: str) -> str | None` from `my_filters.py`, which must be
+importable where the recipe is run (the current directory is)."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+
+from residency.data.batch import Batch
+from residency.data.steps.settings import FunctionSettings
+from residency.errors import ResidencyError
+
+Judge = Callable[[str], str | None]
+
+
+class Function:
+    """The step; see the module."""
+
+    def __init__(self, settings: FunctionSettings) -> None:
+        self.settings = settings
+
+    @cached_property
+    def _judge(self) -> Judge:
+        return load(self.settings.call)
+
+    def __call__(self, batch: Batch) -> list[str | None]:
+        """What the function says of each row.
+
+        Raises:
+            ResidencyError: it returns something that is no reason, or raises an error itself.
+        """
+        return [self._reason(str(row["id"]), text) for row, text in zip(batch.rows, batch.texts, strict=True)]
+
+    def _reason(self, id: str, text: str) -> str | None:
+        try:
+            reason = self._judge(text)
+        except Exception as error:  # the user's code may raise anything
+            raise ResidencyError(
+                f"{self.settings.call}: {type(error).__name__} at row {id}: {error}"
+            ) from error
+        if reason is not None and not isinstance(reason, str):
+            raise ResidencyError(
+                f"{self.settings.call}: returned {reason!r} for row {id}", cure="Return None or a reason"
+            )
+        return reason
+
+    def __getstate__(self) -> dict[str, FunctionSettings]:
+        return {"settings": self.settings}
+
+
+def load(call: str) -> Judge:
+    """The function of `module:function`.
+
+    Raises:
+        ResidencyError: no such module or function.
+    """
+    module, _, name = call.partition(":")
+    if str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ResidencyError(
+            f"call = {call}: {error}", cure="Give module:function, importable from the current directory"
+        ) from error
+    return found  # type: ignore[no-any-return]
