@@ -87,4 +87,4 @@ def _unpacked(path: Path) -> io.BufferedReader:
         import pyarrow
 
         return io.BufferedReader(pyarrow.CompressedInputStream(pyarrow.OSFile(str(path)), "zstd"), BUFFER)
-    return path.open("rb", BUFFER)
+    return io.BufferedReader(io.FileIO(path), BUFFER)

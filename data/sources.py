@@ -13,23 +13,19 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from functools import cache
-from importlib import import_module
-from importlib.util import find_spec
 from itertools import chain
 from pathlib import Path
 from typing import Any, Literal, overload
 
 from residency import artifact
-from residency.data import formats, world, world_text
+from residency.data import formats, hub, world, world_text
 from residency.data.faults import Fault
 from residency.data.formats import PACKABLE, SUFFIXES
+from residency.data.hub import AbsentError as AbsentError
+from residency.data.hub import hub_errors as hub_errors
+from residency.data.hub import offline as offline
 from residency.data.settings import CorpusSettings
-from residency.errors import Exit, ResidencyError
-
-
-class AbsentError(ResidencyError):
-    """A hub data set that is not here, on a machine that must not ask the hub."""
-
+from residency.errors import ResidencyError
 
 Row = dict[str, Any]
 WORLD = "world:"
@@ -48,7 +44,7 @@ def locate(settings: CorpusSettings) -> list[Path] | None:
         return None
     directory = _local(settings.source)
     if directory is None:
-        return _choose(settings, _hub_directory(settings), one=True)
+        return _choose(settings, hub.snapshot(settings.source, settings.file), one=True)
     if directory.is_dir():
         return _choose(settings, directory, one=False)
     if settings.file or not _is_data(directory):
@@ -70,7 +66,7 @@ def identity(settings: CorpusSettings) -> str:
         code = [Path(str(module.__file__)) for module in (world, world_text)]
         return artifact.identity_of(world=[_digest(path) for path in code])
     if _local(settings.source) is None:
-        return f"{settings.source}@{_hub_commit(settings.source)}"
+        return f"{settings.source}@{hub.commit(settings.source)}"
     files = locate(settings) or []
     return artifact.identity_of(files=[_digest(path) for path in files])
 
@@ -96,7 +92,7 @@ def read(settings: CorpusSettings, seed: int, *, strict: bool = True) -> Iterato
         found = chain.from_iterable(formats.rows(path, name) for path, name in named(files))
     if settings.text is not None:
         field = settings.text
-        found = (row if isinstance(row, Fault) else _only_text(row, field) for row in found)
+        found = (row if isinstance(row, Fault) else only_text(row, field) for row in found)
     return _strict(found) if strict else iter(found)
 
 
@@ -129,7 +125,7 @@ def _strict(found: Iterable[Row | Fault]) -> Iterator[Row]:
         yield row
 
 
-def _only_text(row: Row, field: str) -> Row:
+def only_text(row: Row, field: str) -> Row:
     if field not in row:
         raise ResidencyError(
             f"row {row['id']}: no field {field!r} (text)", cure=f"It has {', '.join(sorted(row))}"
@@ -140,11 +136,6 @@ def _only_text(row: Row, field: str) -> Row:
 def is_local(source: str) -> bool:
     """Whether a source that is no generated world lies on this machine's disks or in the mirror."""
     return _local(source) is not None
-
-
-def offline() -> bool:
-    """Whether the hub must not be asked: a mirror is set, or Hugging Face's own switch."""
-    return bool(os.environ.get("RESIDENCY_MIRROR")) or os.environ.get("HF_HUB_OFFLINE", "0") not in ("", "0")
 
 
 def _world_rows(settings: CorpusSettings, seed: int) -> Iterator[Row]:
@@ -208,65 +199,6 @@ def _is_data(path: Path, directory: Path | None = None) -> bool:
         and not notice
         and not any(part.startswith(".") for part in inside)
         and path.is_file()
-    )
-
-
-def _hub_commit(source: str) -> str:
-    from huggingface_hub import HfApi, constants
-
-    reference = Path(constants.HF_HUB_CACHE) / f"datasets--{source.replace('/', '--')}" / "refs" / "main"
-    if reference.exists():
-        return reference.read_text().strip()
-    if offline():
-        raise _absent(source)
-    refused, unreachable = hub_errors()
-    try:
-        return str(HfApi().dataset_info(source).sha)
-    except unreachable as error:
-        raise _absent(source) from error
-    except refused as error:
-        raise _no_answer(source, error) from error
-
-
-def hub_errors() -> tuple[tuple[type[Exception], ...], tuple[type[Exception], ...]]:
-    """What the hub's client raises: where the hub says no, and where it cannot be reached."""
-    from huggingface_hub.errors import HfHubHTTPError
-
-    client = import_module("httpx2" if find_spec("httpx2") else "httpx")  # its name differs between releases
-    return (HfHubHTTPError, OSError), (client.TransportError,)
-
-
-def _no_answer(source: str, error: Exception) -> ResidencyError:
-    return ResidencyError(
-        f"source {source}: {str(error).splitlines()[0]}",
-        cure="Check the id and the network",
-        code=Exit.ENVIRONMENT,
-    )
-
-
-def _hub_directory(settings: CorpusSettings) -> Path:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import LocalEntryNotFoundError
-
-    patterns = [settings.file] if settings.file else [f"*{suffix}" for suffix in SUFFIXES]
-    try:
-        snapshot = snapshot_download(
-            settings.source, repo_type="dataset", allow_patterns=patterns, local_files_only=offline()
-        )
-    except LocalEntryNotFoundError as error:
-        raise _absent(settings.source) from error
-    except hub_errors()[0] as error:
-        raise _no_answer(settings.source, error) from error
-    return Path(snapshot)
-
-
-def _absent(source: str) -> AbsentError:
-    mirror = os.environ.get("RESIDENCY_MIRROR")
-    place = f"the mirror {mirror}" if mirror else "a mirror"
-    return AbsentError(
-        f"source {source}: neither a local path nor in {place} nor in the hub's cache, "
-        "and this process is offline",
-        cure=f"Put its files under {mirror or 'RESIDENCY_MIRROR'}/{source}/, or give a local path",
     )
 
 

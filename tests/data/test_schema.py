@@ -71,7 +71,7 @@ def test_cluster_is_given_or_the_start_of_the_id() -> None:
         ({"messages": [USER]}, r"at least one message of the assistant"),
         (
             {"messages": [{"role": "doctor", "content": "a"}]},
-            r"expected a list of \{role: system\|user\|assistant",
+            r"messages\[0\]\.role is .doctor. \(str\), expected system or user or assistant",
         ),
         ({"chosen": 1, "rejected": "b", "prompt": "a"}, r"chosen is 1 \(int\)"),
         (

@@ -1,0 +1,90 @@
+"""Data sets of the Hugging Face hub: the cached or downloaded snapshot, its commit, and what its client raises. No
+torch here."""
+
+from __future__ import annotations
+
+import os
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+
+from residency.data.formats import SUFFIXES
+from residency.errors import Exit, ResidencyError
+
+
+class AbsentError(ResidencyError):
+    """A hub data set that is not here, on a machine that must not ask the hub."""
+
+
+def offline() -> bool:
+    """Whether the hub must not be asked: a mirror is set, or Hugging Face's own switch."""
+    return bool(os.environ.get("RESIDENCY_MIRROR")) or os.environ.get("HF_HUB_OFFLINE", "0") not in ("", "0")
+
+
+def commit(source: str) -> str:
+    """The commit of a data set, from the cache or the hub.
+
+    Raises:
+        ResidencyError: neither has it.
+    """
+    from huggingface_hub import HfApi, constants
+
+    reference = Path(constants.HF_HUB_CACHE) / f"datasets--{source.replace('/', '--')}" / "refs" / "main"
+    if reference.exists():
+        return reference.read_text().strip()
+    if offline():
+        raise _absent(source)
+    refused, unreachable = hub_errors()
+    try:
+        return str(HfApi().dataset_info(source).sha)
+    except unreachable as error:
+        raise _absent(source) from error
+    except refused as error:
+        raise _no_answer(source, error) from error
+
+
+def hub_errors() -> tuple[tuple[type[Exception], ...], tuple[type[Exception], ...]]:
+    """What the hub's client raises: where the hub says no, and where it cannot be reached."""
+    from huggingface_hub.errors import HfHubHTTPError
+
+    client = import_module("httpx2" if find_spec("httpx2") else "httpx")  # its name differs between releases
+    return (HfHubHTTPError, OSError), (client.TransportError,)
+
+
+def _no_answer(source: str, error: Exception) -> ResidencyError:
+    return ResidencyError(
+        f"source {source}: {str(error).splitlines()[0]}",
+        cure="Check the id and the network",
+        code=Exit.ENVIRONMENT,
+    )
+
+
+def snapshot(source: str, file: str | None) -> Path:
+    """Directory of a data set's data files (or of `file`, which may be a pattern), downloaded if need be.
+
+    Raises:
+        ResidencyError: it is not here while this process is offline, or the hub does not give it.
+    """
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    patterns = [file] if file else [f"*{suffix}" for suffix in SUFFIXES]
+    try:
+        directory = snapshot_download(
+            source, repo_type="dataset", allow_patterns=patterns, local_files_only=offline()
+        )
+    except LocalEntryNotFoundError as error:
+        raise _absent(source) from error
+    except hub_errors()[0] as error:
+        raise _no_answer(source, error) from error
+    return Path(directory)
+
+
+def _absent(source: str) -> AbsentError:
+    mirror = os.environ.get("RESIDENCY_MIRROR")
+    place = f"the mirror {mirror}" if mirror else "a mirror"
+    return AbsentError(
+        f"source {source}: neither a local path nor in {place} nor in the hub's cache, "
+        "and this process is offline",
+        cure=f"Put its files under {mirror or 'RESIDENCY_MIRROR'}/{source}/, or give a local path",
+    )
