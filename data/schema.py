@@ -1,7 +1,7 @@
 """Recognises what a row is by its fields, and writes it in one of five forms. No torch here.
 
-    text        {id, text}
-    messages    {id, messages: [{role, content}]}
+    text        {id, text, difficulty?}
+    messages    {id, messages: [{role, content}], difficulty?}
     preference  {id, prompt: [message], chosen: [message], rejected: [message], cluster?, aspect?}
     ranked      {id, prompt: [message], replies: [str], ranks: [int]}; best first, rank 1 is best, equal ones share it
     choice      {id, cluster, prompt: str | [message], options: [str], answer: int, form?}
@@ -10,12 +10,13 @@ Everything behind this module reads only these. A row that fits several layouts 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from residency.data import dialogues, exam_items, preferences
-from residency.data.fields import Row, RowError, text, whole
+from residency.data.fields import Row, RowError, text, whole, wrong
 from residency.data.settings import Turns
 
 Schema = Literal["text", "messages", "preference", "ranked", "choice"]
@@ -100,6 +101,8 @@ def normalise(row: Row, schema: Schema, turns: Turns | None = None) -> Row:
             expected. Its `reason` is `other_schema`, `malformed`, `nul` or `lone_surrogate`.
     """
     kept: Row = {"id": whole(row, "id", str(row["id"]))}
+    if schema in ("text", "messages") and row.get("difficulty") is not None:
+        kept["difficulty"] = _difficulty(row)
     if turns:
         said = (("user", turns.user), ("assistant", turns.assistant))
         return kept | {"messages": [{"role": role, "content": text(row, key)} for role, key in said]}
@@ -111,6 +114,14 @@ def normalise(row: Row, schema: Schema, turns: Turns | None = None) -> Row:
             reason="other_schema",
         )
     return kept | layout.make(row)
+
+
+def _difficulty(row: Row) -> float:
+    """What orders of a mixture sort by (`residency.data.ordering`)."""
+    value = row["difficulty"]
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise wrong(row, "difficulty", value, "a finite number")
+    return float(value)
 
 
 def why_empty(row: Row, schema: Schema) -> str | None:

@@ -94,3 +94,12 @@ def test_wrong_fields_are_named(row: dict[str, Any], complaint: str) -> None:
 def test_a_turn_that_is_not_there() -> None:
     with pytest.raises(ResidencyError, match=r"row x: no field 'answer'\. It has id, question"):
         normal({"question": "Why?"}, Turns(user="question", assistant="answer"))
+
+
+def test_difficulty_is_kept_for_the_order_of_a_mixture() -> None:
+    assert normalise({"id": "x", "text": "a", "difficulty": 2}, "text")["difficulty"] == 2.0
+    assert "difficulty" not in normalise({"id": "x", "text": "a", "difficulty": None}, "text")
+    with pytest.raises(
+        ResidencyError, match=r"row x: difficulty is 'hard' \(str\), expected a finite number"
+    ):
+        normalise({"id": "x", "text": "a", "difficulty": "hard"}, "text")
