@@ -37,6 +37,12 @@ class Answered:
     question: str
     answer: str
 
+    @classmethod
+    def of(cls, row: Row) -> Answered:
+        """From a normalised dialogue of one question and one answer, with `group` and `document`."""
+        question, answer = (message["content"] for message in row["messages"])
+        return cls(row["id"], row["group"], row["document"], question, answer)
+
     def differs(self, other: Answered) -> bool:
         """Whether the other's answer is no answer to this question."""
         return (

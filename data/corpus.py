@@ -1,13 +1,12 @@
 """The `corpus` stage: one source becomes `train.jsonl`, and `held_out.jsonl` where a part is kept back. No
 torch here.
 
-Rows are recognised, normalised and split in one pass. Which part a row belongs to depends only on the seed
-and its id, so it stays where it is when other rows come or go. Every row that is left out is counted under a
-reason."""
+Rows are recognised, normalised and split in one walk (`residency.data.reading`), then pass through the recipe's
+steps (`residency.data.curation`). Which part a row belongs to depends only on the seed and its id, so it stays
+where it is when other rows come or go. Every row that is left out is counted under a reason."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from collections import Counter
@@ -17,36 +16,60 @@ from pathlib import Path
 from typing import Any, Literal
 
 from residency.artifact import commit, own, read_manifest, read_stage
-from residency.data import contrast, passport, sources
-from residency.data.schema import Schema, normalise, recognise, why_empty
-from residency.data.settings import CorpusSettings
+from residency.data import contrast, parts, passport, sources
+from residency.data.curation import Curated, Steps, curate
+from residency.data.execute import execute
+from residency.data.faults import Fault
+from residency.data.reading import Reading, gathered
+from residency.data.schema import Schema, recognise
+from residency.data.settings import CorpusSettings, CurationSettings
+from residency.data.steps.settings import PhiSettings
 from residency.errors import ResidencyError
 
 Row = dict[str, Any]
 Part = Literal["train", "held_out"]
+INTERNAL = ("held_out", "group", "document")  # fields of rows on their way
+SHOWN = 20  # dropped documents of a reason that the report shows
 
 
 def run(attempt: Path) -> Path:
-    """Read the source of the attempt's settings; returns the corpus artifact.
+    """Read the source of the attempt's settings, and curate it; returns the corpus artifact.
 
     Raises:
-        ResidencyError: a source or row that cannot be read, or a part without rows.
+        ResidencyError: a source that cannot be read, too many faulty rows, or a part without rows.
     """
-    stage, owner, payload = read_stage(attempt), own(attempt), attempt / "payload"
+    stage, owner = read_stage(attempt), own(attempt)
+    settings = CorpusSettings.model_validate(stage.settings)
+    curation = CurationSettings.model_validate(stage.execution.get("curation", {}))
+    assert settings.seed is not None, "the planner fills the seed in"
+    work, payload = attempt / "work", attempt / "payload"
+    (work / "read").mkdir(parents=True, exist_ok=True)
     shutil.rmtree(payload, ignore_errors=True)
     payload.mkdir()
-    settings = CorpusSettings.model_validate(stage.settings)
+    reading = Reading(
+        settings, _files(settings), _schema(settings, settings.seed), work / "read", settings.seed
+    )
+    execute(reading, max(1, len(reading.files)), curation, work / "logs" / "read")
+    read = gathered(reading)
+    steps = _steps(settings, stage.parents, work)
+    curated = curate(work, reading.target, read.parts, steps, curation, keep_dropped=settings.keep_dropped)
+    written = _write(payload, curated, settings)
+    _write_asides(payload, curated, keep_all=settings.keep_dropped)
     name = stage.name.removeprefix("corpus-")
-    reader = Reader(settings)
-    counts = {part: reader.write(payload, part, name) for part in reader.parts}
-    measured = {
-        "schema": reader.schema,
-        "documents": counts["train"],
-        "held_out_documents": counts.get("held_out", 0),
-        "bytes": sum(path.stat().st_size for path in payload.iterdir()),
-        "dropped": dict(reader.dropped),
+    _refuse_empty(name, settings, written, read.dropped)
+    measured: dict[str, Any] = {
+        "schema": "preference" if settings.rejected else reading.schema,
+        "documents": written["train"],
+        "held_out_documents": written["held_out"],
+        "bytes": sum((payload / f"{part}.jsonl").stat().st_size for part in _parts(settings)),
+        "dropped": dict(read.dropped + written.dropped),
     }
-    entry = passport.of_corpus(name, settings, counts["train"])
+    if steps:
+        measured["curation"] = [
+            {"step": "read", "documents": read.documents, "characters": read.characters},
+            *curated.steps,
+        ]
+    entry = passport.of_corpus(name, settings, written["train"], scrubbed=_scrubbed(settings))
     return commit(attempt, payload, "corpus", owner=owner, measured=measured, passport=[entry])
 
 
@@ -69,75 +92,96 @@ def schema_of(artifact: Path) -> str:
     return str(read_manifest(artifact).measured["schema"])
 
 
-def _line(row: Row) -> str:
-    line = json.dumps(row, ensure_ascii=False) + "\n"
-    try:
-        line.encode()
-    except UnicodeEncodeError as error:
-        raise ResidencyError(
-            f"row {row['id']}: half a surrogate pair ({error.object[error.start]!r}) in its text",
-            cure="Mend or drop the row",
-        ) from error
-    return line
+def _files(settings: CorpusSettings) -> list[tuple[Path, str]]:
+    """Files of the source with the names that their rows' ids begin with; none for a generated one."""
+    files = sources.locate(settings)
+    return [] if files is None else sources.named(files)
 
 
-class Reader:
-    """Streams one source into the files of its parts; knows the schema and what was dropped."""
+def _schema(settings: CorpusSettings, seed: int) -> Schema:
+    """The form of the first row that can be read."""
+    for row in sources.read(settings, seed, strict=False):
+        if not isinstance(row, Fault):
+            return recognise(row, settings.turns)
+    return "text"  # no rows: refused where the parts are written
 
-    def __init__(self, settings: CorpusSettings) -> None:
-        assert settings.seed is not None, "the planner fills the seed in"
-        self.settings, self.seed = settings, settings.seed
-        self.schema: Schema | None = None
+
+def _steps(settings: CorpusSettings, parents: dict[str, Path], work: Path) -> Steps:
+    if not settings.steps:
+        return []
+    from residency.data.steps.build import build
+
+    return build(settings.steps, parents, work)
+
+
+def _scrubbed(settings: CorpusSettings) -> bool:
+    return any(isinstance(step, PhiSettings) and step.mode != "fail" for step in settings.steps)
+
+
+def _parts(settings: CorpusSettings) -> tuple[Part, ...]:
+    return ("train", "held_out") if settings.hold_out else ("train",)
+
+
+class Written(Counter[str]):
+    """Rows of each part, and what was left out on the way."""
+
+    def __init__(self) -> None:
+        super().__init__()
         self.dropped: Counter[str] = Counter()
-        self.parts: tuple[Part, ...] = ("train", "held_out") if settings.hold_out else ("train",)
 
-    def write(self, payload: Path, part: Part, name: str) -> int:
-        """Write one part; returns its number of rows."""
-        pairs: Iterator[Row] = (made for _, made in self._read(part))
-        if self.settings.rejected:
+
+def _write(payload: Path, curated: Curated, settings: CorpusSettings) -> Written:
+    """Write the parts of the split, one file each."""
+    written = Written()
+    for part in _parts(settings):
+        kept: Iterator[Row] = (
+            {key: value for key, value in row.items() if key not in INTERNAL}
+            for row in _curated_rows(curated, part)
+        )
+        if settings.rejected:
             # Both answers of a pair come from one part, so that no held-out answer is ever trained on.
-            self.schema = None
-            rows = [contrast.answered(row, made, self.settings.rejected) for row, made in self._read(part)]
-            pairs = contrast.pairs(rows, self.seed, self.dropped)
-            self.schema = "preference"
-        count = 0
-        with (payload / f"{part}.jsonl").open("w", encoding="utf-8") as file:
-            for row in islice(pairs, self.settings.limit if part == "train" else None):
-                file.write(_line(row))
-                count += 1
-        if not count:
-            dropped = ", ".join(f"{times} {reason}" for reason, times in self.dropped.items())
-            lost = f" (dropped: {dropped})" if dropped else ""
+            answers = [contrast.Answered.of(row) for row in _curated_rows(curated, part)]
+            assert settings.seed is not None
+            kept = contrast.pairs(answers, settings.seed, written.dropped)
+        with (payload / f"{part}.jsonl").open("wb") as file:
+            for row in islice(kept, settings.limit if part == "train" else None):
+                file.write(parts.dump(row))
+                written[part] += 1
+    return written
+
+
+def _curated_rows(curated: Curated, part: Part) -> Iterator[Row]:
+    for name in curated.names:
+        for row in parts.load(curated.directory / name):
+            if bool(row.get("held_out")) == (part == "held_out"):
+                yield row
+
+
+def _write_asides(payload: Path, curated: Curated, *, keep_all: bool) -> None:
+    """`dropped.jsonl`: documents that steps dropped, all or some of each reason; `contamination.jsonl`: exam items."""
+    shown: Counter[str] = Counter()
+    with (payload / "dropped.jsonl").open("wb") as file:
+        for directory in curated.passes:
+            for name in curated.names:
+                for row in parts.load(directory / f"{name}.dropped"):
+                    shown[row["reason"]] += 1
+                    if keep_all or shown[row["reason"]] <= SHOWN:
+                        file.write(parts.dump(row))
+    hits = [path for directory in curated.passes for path in sorted(directory.glob("*-decontaminate.found"))]
+    if hits:
+        with (payload / "contamination.jsonl").open("wb") as file:
+            for path in hits:
+                file.write(path.read_bytes())
+    if not shown:
+        (payload / "dropped.jsonl").unlink()
+
+
+def _refuse_empty(name: str, settings: CorpusSettings, written: Written, dropped: Counter[str]) -> None:
+    for part in _parts(settings):
+        if not written[part]:
+            told = ", ".join(f"{times} {reason}" for reason, times in (dropped + written.dropped).items())
+            lost = f" (dropped: {told})" if told else ""
             raise ResidencyError(
-                f"corpus {name}: no {part} rows in {self.settings.source}{lost}",
-                cure="Look at the file, or lower hold_out",
+                f"corpus {name}: no {part} rows in {settings.source}{lost}",
+                cure="Look at the file and the steps, or lower hold_out",
             )
-        return count
-
-    def _part(self, id: str) -> Part:
-        """By sha256 of seed and id: uniform, and independent of all other rows."""
-        share = int.from_bytes(hashlib.sha256(f"{self.seed} {id}".encode()).digest()[:8]) / 2**64
-        return "held_out" if share < self.settings.hold_out else "train"
-
-    def _read(self, part: Part) -> Iterator[tuple[Row, Row]]:
-        """Source row and normalised row."""
-        turns, first = self.settings.turns, ""
-        for row in sources.read(self.settings, self.seed):
-            schema = recognise(row, turns)
-            self.schema, first = self.schema or schema, first or str(row["id"])
-            if schema != self.schema:
-                raise ResidencyError(
-                    f"{self.settings.source}: row {row['id']} is {schema}, row {first} is {self.schema}",
-                    cure="Make one corpus of each (set file)",
-                )
-            if self._part(str(row["id"])) == part:
-                made = normalise(row, schema, turns)
-                if reason := why_empty(made, schema) or self._why_long(made):
-                    self.dropped[reason] += 1
-                else:
-                    yield row, made
-
-    def _why_long(self, made: Row) -> str | None:
-        longest = self.settings.max_characters
-        said = made.get("text") or "".join(message["content"] for message in made.get("messages", ()))
-        return "too long" if longest and len(said) > longest else None

@@ -64,8 +64,10 @@ class Pass:
 
     def __call__(self, data: Any, rank: int = 0, world_size: int = 1) -> Any:
         """Walk over one part."""
-        name, ledgers, seen = self.names[rank], self._ledgers(), []
+        name, seen, written = self.names[rank], [], 0
         number = self.firsts[rank]
+        opening = Ledger(self.decided.name if self.decided else "", self.keep_dropped)
+        ledgers = [Ledger(named.name, self.keep_dropped) for named in self.steps]
         decision = np.load(self.source / DECISION, mmap_mode="r") if self.decided else None
         with (
             parts.whole(self.target / name) as kept,
@@ -75,24 +77,20 @@ class Pass:
                 batch = Batch(rows, np.arange(number, number + len(rows)))
                 number += len(rows)
                 if self.decided and decision is not None:
-                    batch = ledgers[0].drop(batch, self.decided.step.apply(batch, decision), aside)
-                for ledger, named in zip(ledgers[bool(self.decided) :], self.steps, strict=True):
+                    batch = opening.drop(batch, self.decided.step.apply(batch, decision), aside)
+                for ledger, named in zip(ledgers, self.steps, strict=True):
                     batch = ledger.drop(batch, named.step(batch), aside)
                 kept.writelines(map(parts.dump, batch.rows))
                 if self.observer:
+                    batch.numbers = np.arange(written, written + len(batch.rows))
                     seen.append(self.observer.step.observe(batch))
+                written += len(batch.rows)
         observed.save(self.target / f"{name}.seen", seen)
-        for named, ledger in zip(self.steps, ledgers[bool(self.decided) :], strict=True):
+        for named, ledger in zip(self.steps, ledgers, strict=True):
             ledger.collect(named.step, self.target / f"{name}.{named.name}.found")
-        parts.note(
-            self.done(rank),
-            {"documents": ledgers[-1].documents, "steps": [ledger.told() for ledger in ledgers]},
-        )
+        told = [ledger.told() for ledger in ([opening] if self.decided else []) + ledgers]
+        parts.note(self.done(rank), {"documents": written, "steps": told})
         return data
-
-    def _ledgers(self) -> list[Ledger]:
-        names = ([self.decided.name] if self.decided else []) + [named.name for named in self.steps]
-        return [Ledger(name, self.keep_dropped) for name in names] or [Ledger("", False)]
 
 
 @dataclass
@@ -170,6 +168,8 @@ def curate(
     told: list[dict[str, Any]] = []
     walked: list[Path] = []
     decided: Global | None = None
+    if not steps:
+        return Curated(source, list(counts), told, walked)
     for number, (local, observer) in enumerate(_passes(steps)):
         target = work / f"pass-{number}"
         target.mkdir(exist_ok=True)

@@ -10,7 +10,7 @@ tokens covered, arXiv:2411.15124.)"""
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from itertools import islice, permutations
 from pathlib import Path
 from typing import Any
@@ -51,7 +51,7 @@ class ExamIndex:
         self.table[self.grams >> np.uint64(64 - TABLE_BITS)] = True
 
     @classmethod
-    def build(cls, tasks: dict[str, Iterable[Row]]) -> ExamIndex:
+    def build(cls, tasks: Mapping[str, Iterable[Row]]) -> ExamIndex:
         """From the items of each task, as `residency.data.schema` has them (choice or preference rows)."""
         rows = [(task, row) for task, items in tasks.items() for row in items]
         stems = [_stem(row) for _, row in rows]

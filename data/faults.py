@@ -15,6 +15,9 @@ Reason = Literal[
     "not_csv",
     "wrong_columns",
     "unreadable",
+    "other_schema",
+    "malformed",
+    "half_surrogate",
 ]
 
 

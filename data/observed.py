@@ -21,7 +21,9 @@ class GlobalStep(Protocol):
     """A step that must have seen every document before it can judge one."""
 
     def observe(self, batch: Batch) -> dict[str, Array]:
-        """Arrays that tell of a batch what the decision needs; `Observed` joins them in the documents' order."""
+        """Arrays that tell of a batch what the decision needs; `Observed` joins them in the documents' order.
+
+        `batch.numbers` count from the part's first document: `Observed.numbered` makes them numbers of all."""
         ...
 
     def decide(self, observed: Observed) -> Array:
@@ -49,6 +51,11 @@ class Observed:
         if not self.directories:
             raise KeyError(key)
         return np.concatenate([np.load(directory / f"{key}.npy") for directory in self.directories])
+
+    def numbered(self, key: str) -> NDArray[np.int64]:
+        """The whole of an array of document numbers."""
+        told = [np.load(directory / f"{key}.npy") for directory in self.directories]
+        return np.concatenate([numbers + start for numbers, start in zip(told, self.starts, strict=False)])
 
     def __len__(self) -> int:
         return int(self.starts[-1])

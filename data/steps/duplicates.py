@@ -10,6 +10,8 @@ arXiv:0910.3349), read for the compared pairs alone: a corpus of two gigabytes t
 
 from __future__ import annotations
 
+import zlib
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -34,13 +36,15 @@ class Duplicates:
         signature = signatures(batch.ngrams(self.settings.words), self.settings.bands * self.settings.rows)
         bands = signature.reshape(len(signature), self.settings.bands, self.settings.rows).astype(np.uint64)
         told = {"held_out": np.array([bool(row.get("held_out")) for row in batch.rows])}
-        empty = batch.words.counts == 0
+        alone = np.array(
+            [zlib.crc32(str(row["id"]).encode("utf-8", "replace")) for row in batch.rows], dtype=np.uint64
+        )
         for number in range(self.settings.bands):
             hashes = np.zeros(len(signature), dtype=np.uint64)
             for place in range(self.settings.rows):
                 hashes = mix(hashes + bands[:, number, place] + np.uint64(1))
             # A document without words is nobody's duplicate: its hash is its own.
-            told[f"band_{number:02d}"] = np.where(empty, mix(batch.numbers.astype(np.uint64)), hashes)
+            told[f"band_{number:02d}"] = np.where(batch.words.counts == 0, mix(alone), hashes)
         return {**told, "signature": (signature & 0xFF).astype(np.uint8)}
 
     def apply(self, batch: Batch, decision: Ints) -> list[str | None]:

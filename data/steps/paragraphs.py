@@ -41,7 +41,7 @@ class Paragraphs:
         """`[2, paragraphs]`: hashes that too many documents share, ascending, and the first document of each."""
         shared, owners = [np.zeros(0, dtype=np.uint64)], [np.zeros(0, dtype=np.uint64)]
         for number in range(BUCKETS if len(observed) else 0):
-            hashes, documents = observed[f"hashes_{number:02d}"], observed[f"documents_{number:02d}"]
+            hashes, documents = observed[f"hashes_{number:02d}"], observed.numbered(f"documents_{number:02d}")
             order = np.lexsort((documents, hashes))
             hashes, documents = hashes[order], documents[order]
             # A paragraph counts once a document.

@@ -8,7 +8,7 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import Field, model_validator
 
-from residency.data.settings import Count, Settings
+from residency.data.setting_types import Count, Settings
 
 Identifier = Literal[
     "name", "date", "phone", "email", "address", "record", "ssn", "url", "ip", "account", "age"
@@ -95,7 +95,7 @@ class DecontaminateSettings(Settings):
 
 
 class DomainSettings(Settings):
-    """Keeps documents that sound more like one corpus than like another (log-odds of words)."""
+    """Keeps documents that sound more like one corpus than like another (cross-entropies, Moore & Lewis 2010)."""
 
     kind: Literal["domain"] = "domain"
     like: str
@@ -107,7 +107,7 @@ class DomainSettings(Settings):
 
 
 class RankSettings(Settings):
-    """Keeps the best documents by perplexity (the subset of the stability-gap method, arXiv:2406.14833)."""
+    """Keeps the documents most like good text (the subset of the stability-gap method, arXiv:2406.14833)."""
 
     kind: Literal["rank"] = "rank"
     like: str | None = None
@@ -118,6 +118,8 @@ class RankSettings(Settings):
     """Share of the words that is kept."""
     keep_words: Count | None = None
     """Words that are kept instead of a share."""
+    rounds: Annotated[int, Field(ge=0)] = 8
+    """At most so many times the ranking is refined by the words of what is kept; 0 is perplexity alone, as there."""
 
     @model_validator(mode="after")
     def _one_of_each(self) -> RankSettings:

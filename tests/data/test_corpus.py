@@ -67,7 +67,7 @@ def test_limit_counts_after_the_split(make_corpus: Any) -> None:
         ([{"text": ""}], r"no train rows in .* \(dropped: 1 empty text\)"),
         (
             [{"text": "a"}, {"prompt": "p", "options": ["a", "b"], "answer": 0}],
-            r"row .*:2 is choice, row .*:1 is text",
+            r"row .*:2 is choice, the first row is text",
         ),
         ([{"id": "r", "text": "half \ud800"}], r"row r: half a surrogate pair"),
     ],

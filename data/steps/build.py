@@ -1,0 +1,96 @@
+"""From the steps of a recipe to objects that do the work. No torch here.
+
+What a step needs from other artifacts (an index of exam items, a model of a reference corpus) is made once, in the
+stage's own process, and lies in `work`, from where every task reads it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from residency.data.steps.boilerplate import Boilerplate
+from residency.data.steps.language import Language
+from residency.data.steps.normalise import Normalise
+from residency.data.steps.phi import Phi
+from residency.data.steps.quality import Quality
+from residency.data.steps.repetition import Repetition
+
+from residency.data import parts
+from residency.data.curation import Named, Steps
+from residency.data.exam_index import ExamIndex
+from residency.data.steps import settings as kinds
+from residency.data.steps.decontaminate import Decontaminate
+from residency.data.steps.domain import Domain
+from residency.data.steps.duplicates import Duplicates
+from residency.data.steps.function import Function
+from residency.data.steps.paragraphs import Paragraphs
+from residency.data.steps.rank import Rank
+
+EXAM, REFERENCE = "exam:", "corpus:"  # roles of a corpus stage's parents
+
+
+def build(steps: list[Any], parents: dict[str, Path], work: Path) -> Steps:
+    """The steps in their order, each named `<place>-<kind>`.
+
+    Args:
+        parents: role (`exam:<task>`, `corpus:<name>`) to artifact.
+
+    Raises:
+        ResidencyError: what a step's settings ask for is not there.
+    """
+    return [
+        Named(f"{number}-{step.kind}", _step(step, parents, work)) for number, step in enumerate(steps, 1)
+    ]  # type: ignore[misc]
+
+
+def _step(step: Any, parents: dict[str, Path], work: Path) -> Any:
+    match step:
+        case kinds.DecontaminateSettings():
+            return Decontaminate(step, _exam_index(parents, work / "exams"))
+        case kinds.RankSettings(like=str(name)):
+            return Rank(step, _model(parents, name, work))
+        case kinds.RankSettings():
+            return Rank(step)
+        case kinds.DomainSettings():
+            return Domain(step, _model(parents, step.like, work), _model(parents, step.unlike, work))
+    return PLAIN[type(step)](step)
+
+
+PLAIN: dict[type, Any] = {
+    kinds.NormaliseSettings: Normalise,
+    kinds.LanguageSettings: Language,
+    kinds.BoilerplateSettings: Boilerplate,
+    kinds.QualitySettings: Quality,
+    kinds.RepetitionSettings: Repetition,
+    kinds.ParagraphsSettings: Paragraphs,
+    kinds.DuplicatesSettings: Duplicates,
+    kinds.PhiSettings: Phi,
+    kinds.FunctionSettings: Function,
+}
+
+
+def _exam_index(parents: dict[str, Path], directory: Path) -> Path:
+    if not (directory / "items.json").exists():
+        exams = {
+            role.removeprefix(EXAM): _rows(artifact)
+            for role, artifact in parents.items()
+            if role.startswith(EXAM)
+        }
+        ExamIndex.build(exams).save(directory)
+    return directory
+
+
+def _model(parents: dict[str, Path], name: str, work: Path) -> Path:
+    from residency.data.ngram_model import train_model
+
+    path = work / f"model-{name}.npz"
+    if not path.exists():
+        train_model(_rows(parents[REFERENCE + name], parts_of=("train",))).save(path)
+    return path
+
+
+def _rows(artifact: Path, parts_of: tuple[str, ...] = ("train", "held_out")) -> Iterator[dict[str, Any]]:
+    for part in parts_of:
+        if (artifact / f"{part}.jsonl").exists():
+            yield from parts.load(artifact / f"{part}.jsonl")
