@@ -15,7 +15,6 @@ from residency.data.fields import (
     messages,
     optional_text,
     text,
-    whole,
     wrong,
 )
 
@@ -52,7 +51,7 @@ def of_instruction(row: Row) -> Row:
     for place, turn in enumerate(history if isinstance(history, list) else [history]):
         if not isinstance(turn, list) or len(turn) != 2 or not all(isinstance(side, str) for side in turn):
             raise wrong(row, f"history[{place}]", turn, "[question, answer]")
-        said += _exchange(*(whole(row, f"history[{place}]", side) for side in turn))
+        said += _exchange(*turn)
     asked, given = text(row, "instruction"), optional_text(row, "input")
     return {
         "messages": said + _exchange(f"{asked}\n\n{given}" if given.strip() else asked, text(row, "output"))
@@ -82,7 +81,7 @@ def _turn(row: Row, key: str, turn: Any) -> Message:
         raise wrong(row, f"{key}.from", speaker, " or ".join(SPEAKERS))
     if not isinstance(said, str):
         raise wrong(row, f"{key}.value", said, "a text")
-    return {"role": SPEAKERS[speaker], "content": whole(row, f"{key}.value", said)}
+    return {"role": SPEAKERS[speaker], "content": said}
 
 
 def _system(row: Row) -> list[Message]:

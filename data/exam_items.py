@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from residency.data.fields import Row, RowError, messages, text, texts, whole, wrong
+from residency.data.fields import Row, RowError, messages, text, texts, wrong
 
 QUESTIONS = ("prompt", "question", "query")
 OPTIONS = ("options", "choices")
@@ -64,7 +64,7 @@ def of_headqa(row: Row) -> Row:
 
 def _item(row: Row, prompt: Any, options: list[str], answer: int) -> Row:
     cluster = row.get("cluster")
-    cluster = str(row["id"]).partition("/")[0] if cluster is None else whole(row, "cluster", str(cluster))
+    cluster = str(row["id"]).partition("/")[0] if cluster is None else str(cluster)
     return {"cluster": cluster, "prompt": prompt, "options": options, "answer": answer}
 
 
@@ -84,7 +84,7 @@ def _options(row: Row) -> tuple[list[str], list[str]]:
     if not fits:
         raise wrong(row, key, row[key], "two or more options, each a text")
     letters = sorted(found)
-    return letters, [whole(row, key, found[letter]) for letter in letters]
+    return letters, [found[letter] for letter in letters]
 
 
 def _answer(row: Row, key: str, letters: list[str], options: list[str]) -> int:

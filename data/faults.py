@@ -17,8 +17,10 @@ Reason = Literal[
     "unreadable",
     "other_schema",
     "malformed",
+    "nul",
     "half_surrogate",
 ]
+"""The first eight are found in reading a file, the others in recognising and normalising its rows."""
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from residency.errors import ResidencyError
 
@@ -17,7 +17,9 @@ UNTRAINED = ("tool", "function", "tool_calls", "function_call", "observation")
 class RowError(ResidencyError):
     """A row that does not fit; `reason` is the name under which it is counted where rows may be dropped."""
 
-    def __init__(self, message: str, *, cure: str = "", reason: str = "malformed") -> None:
+    def __init__(
+        self, message: str, *, cure: str = "", reason: Literal["malformed", "other_schema"] = "malformed"
+    ) -> None:
         super().__init__(message, cure=cure)
         self.reason = reason
 
@@ -33,7 +35,7 @@ def text(row: Row, key: str) -> str:
     """A field that is a text.
 
     Raises:
-        RowError: it is missing, no text, or holds what no text holds (`whole`).
+        RowError: it is missing, or no text.
     """
     if key not in row:
         raise RowError(
@@ -41,7 +43,7 @@ def text(row: Row, key: str) -> str:
         )
     if not isinstance(row[key], str):
         raise wrong(row, key, row[key], "a text")
-    return whole(row, key, row[key])
+    return str(row[key])
 
 
 def optional_text(row: Row, key: str) -> str:
@@ -61,32 +63,7 @@ def texts(row: Row, key: str, value: Any, *, least: int = 1) -> list[str]:
         or not all(isinstance(entry, str) for entry in value)
     ):
         raise wrong(row, key, value, f"a list of {least} or more texts")
-    return [whole(row, f"{key}[{place}]", entry) for place, entry in enumerate(value)]
-
-
-def whole(row: Row, key: str, value: str) -> str:
-    """The text itself.
-
-    Raises:
-        RowError: it holds a NUL character (a binary file taken for text) or half a surrogate pair, which cannot be
-            written as UTF-8.
-    """
-    id = str(row["id"]).encode(errors="backslashreplace").decode()
-    if "\0" in value:
-        raise RowError(
-            f"row {id}: a NUL character in its {key}, at {value.index(chr(0))}",
-            cure="Mend or drop the row",
-            reason="nul",
-        )
-    try:
-        value.isascii() or value.encode()
-    except UnicodeEncodeError as error:
-        raise RowError(
-            f"row {id}: half a surrogate pair ({value[error.start]!r}) in its {key}, at {error.start}",
-            cure="Mend or drop the row",
-            reason="lone_surrogate",
-        ) from error
-    return value
+    return list(value)
 
 
 def messages(row: Row, key: str, role: str | None = None) -> list[Message]:
@@ -99,7 +76,7 @@ def messages(row: Row, key: str, role: str | None = None) -> list[Message]:
     """
     value = row.get(key)
     if isinstance(value, str) and role:
-        return [{"role": role, "content": whole(row, key, value)}]
+        return [{"role": role, "content": value}]
     if not isinstance(value, list) or not value:
         raise wrong(row, key, value, f"a list of {{role: {'|'.join(ROLES)}, content: text}}")
     return [_message(row, f"{key}[{place}]", entry) for place, entry in enumerate(value)]
@@ -121,7 +98,7 @@ def _message(row: Row, key: str, value: Any) -> Message:
         content = "".join(_part(row, f"{key}.content[{place}]", part) for place, part in enumerate(content))
     if not isinstance(content, str):
         raise wrong(row, f"{key}.content", content, "a text")
-    return {"role": role, "content": whole(row, f"{key}.content", content)}
+    return {"role": role, "content": content}
 
 
 def _part(row: Row, key: str, part: Any) -> str:

@@ -111,10 +111,12 @@ def _element(text: Scroll, place: str) -> Row | Problem:
                 value, end = LENIENT.raw_decode(text.text, text.at)
         except (ValueError, RecursionError) as error:
             # The rest may be still to come.
-            if len(text.text) - text.at <= LONGEST and text.more():
+            too_long = len(text.text) - text.at > LONGEST
+            if not too_long and text.more():
                 continue
             reason = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
-            raise ResidencyError(f"{place} is not JSON ({reason})", cure=ONE_A_LINE) from error
+            size = f" or longer than {LONGEST // 2**20} MiB" if too_long else ""
+            raise ResidencyError(f"{place} is not JSON{size} ({reason})", cure=ONE_A_LINE) from error
         if end == len(text.text) and text.more():
             continue  # a number may go on
         source, text.at = text.text[text.at : end], end

@@ -11,12 +11,13 @@ Everything behind this module reads only these. A row that fits several layouts 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from residency.data import dialogues, exam_items, preferences
-from residency.data.fields import Row, RowError, text, whole, wrong
+from residency.data.faults import Fault, Reason
+from residency.data.fields import Row, RowError, text, wrong
 from residency.data.settings import Turns
 
 Schema = Literal["text", "messages", "preference", "ranked", "choice"]
@@ -98,9 +99,9 @@ def normalise(row: Row, schema: Schema, turns: Turns | None = None) -> Row:
 
     Raises:
         RowError: it is of another schema, or a field is missing or wrong; names the row, the key and what is
-            expected. Its `reason` is `other_schema`, `malformed`, `nul` or `lone_surrogate`.
+            expected. Its `reason` is `other_schema` or `malformed`.
     """
-    kept: Row = {"id": whole(row, "id", str(row["id"]))}
+    kept: Row = {"id": str(row["id"])}
     if schema in ("text", "messages") and row.get("difficulty") is not None:
         kept["difficulty"] = _difficulty(row)
     if turns:
@@ -124,6 +125,21 @@ def _difficulty(row: Row) -> float:
     return float(value)
 
 
+def spoilt(row: Row) -> Fault | None:
+    """What no text holds, in a normalised row: a NUL character (a binary file taken for text) or half a surrogate
+    pair (which cannot be written as UTF-8). Both may be mended, so `normalise` lets them pass."""
+    for key, value in row.items():
+        for said in _strings(value):
+            if "\0" in said:
+                return _spoilt(row, "nul", f"a NUL character in its {key}")
+            try:
+                said.isascii() or said.encode()
+            except UnicodeEncodeError as error:
+                half = f"half a surrogate pair ({said[error.start]!r}) in its {key}"
+                return _spoilt(row, "half_surrogate", half)
+    return None
+
+
 def why_empty(row: Row, schema: Schema) -> str | None:
     """Reason to drop a normalised row that teaches nothing, or None."""
     if schema == "text":
@@ -136,3 +152,16 @@ def why_empty(row: Row, schema: Schema) -> str | None:
             return "empty message"
         return None if row["ranks"][-1] > 1 else "all ranked alike"
     return None
+
+
+def _strings(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, list | dict):
+        for inner in value.values() if isinstance(value, dict) else value:
+            yield from _strings(inner)
+
+
+def _spoilt(row: Row, reason: Reason, what: str) -> Fault:
+    id = row["id"].encode(errors="backslashreplace").decode()
+    return Fault(id, reason, f"row {id}: {what}")

@@ -20,6 +20,7 @@ from typing import Any, Literal, overload
 from residency import artifact
 from residency.data import formats, hub, world, world_text
 from residency.data.faults import Fault
+from residency.data.fields import text
 from residency.data.formats import PACKABLE, SUFFIXES
 from residency.data.hub import AbsentError as AbsentError
 from residency.data.hub import hub_errors as hub_errors
@@ -126,11 +127,12 @@ def _strict(found: Iterable[Row | Fault]) -> Iterator[Row]:
 
 
 def only_text(row: Row, field: str) -> Row:
-    if field not in row:
-        raise ResidencyError(
-            f"row {row['id']}: no field {field!r} (text)", cure=f"It has {', '.join(sorted(row))}"
-        )
-    return {"id": row["id"], "text": row[field]}
+    """Running text of one field, whatever else the row has.
+
+    Raises:
+        RowError: there is no such field.
+    """
+    return {"id": row["id"], "text": text(row, field)}
 
 
 def is_local(source: str) -> bool:
