@@ -27,6 +27,11 @@ class Documents:
             rows.append(json.loads(self._file.readline()))
         return rows
 
+    def sample(self, count: int) -> list[int]:
+        """Numbers of up to `count` rows from all over the corpus, the longest among them."""
+        spread = np.linspace(0, len(self) - 1, min(count, len(self))).astype(np.int64)
+        return sorted({*spread.tolist(), int(np.diff(self._starts).argmax())})
+
     def close(self) -> None:
         """Close the file."""
         self._file.close()

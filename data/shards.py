@@ -2,18 +2,19 @@
 
 `tokens.bin` (uint16 or uint32) and `loss.bin` (uint8, 1 = this token carries loss) hold every document once,
 end to end. `segments.npy` `[n, 2]` are stretches of them, `rows.npy` `[rows + 1]` says which segments make up
-a row, so a document that is seen in five epochs is stored once. `shards.json` holds what a reader must know
-beside that."""
+a row, so a document that is seen in five epochs is stored once. `windows.npy` `[windows + 1]` cuts the rows into
+windows: where no order was asked for, a pass; otherwise a row each. `shards.json` holds what a reader must know beside
+that."""
 
 from __future__ import annotations
 
 import json
-from itertools import chain
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from residency.artifact import write_json
 
@@ -32,24 +33,30 @@ class ShardWriter:
         self._tokens = (directory / "tokens.bin").open("wb")
         self._loss = (directory / "loss.bin").open("wb")
 
-    def append(self, documents: list[list[int]], loss: list[list[int]]) -> None:
-        """Write documents (token ids) and, of the same shape, which of their tokens carry loss."""
-        ids = np.fromiter(chain.from_iterable(documents), dtype=np.int64)
-        mask = np.fromiter(chain.from_iterable(loss), dtype=np.uint8)
+    def append(self, documents: Sequence[ArrayLike], loss: Sequence[ArrayLike]) -> None:
+        """Write documents (token ids, `[tokens]` each) and, of the same shape, which of their tokens carry loss."""
+        ids, mask = np.concatenate(documents), np.concatenate(loss)
         assert ids.shape == mask.shape
         ids.astype(self.dtype).tofile(self._tokens)
-        mask.tofile(self._loss)
+        mask.astype(np.uint8).tofile(self._loss)
         self.length += len(ids)
         self.highest = max(self.highest, int(ids.max(initial=0)))
 
     def finish(
-        self, segments: NDArray[np.int64], rows: NDArray[np.int64], *, max_length: int, pad: int
+        self,
+        segments: NDArray[np.int64],
+        rows: NDArray[np.int64],
+        windows: NDArray[np.int64],
+        *,
+        max_length: int,
+        pad: int,
     ) -> None:
-        """Write segments and rows, and close the files."""
+        """Write segments, rows and windows, and close the files."""
         self._tokens.close()
         self._loss.close()
         np.save(self.directory / "segments.npy", segments)
         np.save(self.directory / "rows.npy", rows)
+        np.save(self.directory / "windows.npy", windows)
         tokens = int((segments[:, 1] - segments[:, 0]).sum())
         write_json(
             self.directory / "shards.json",
@@ -63,6 +70,7 @@ class PackedRows:
     Attributes:
         tokens: real tokens in all rows (padding not counted).
         max_length: tokens in a row, padding counted.
+        windows: `[windows + 1]`, where each window starts; rows of one window may change places.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -74,6 +82,7 @@ class PackedRows:
         self._loss = np.memmap(directory / "loss.bin", dtype=np.uint8, mode="r")
         self._segments = np.load(directory / "segments.npy", mmap_mode="r")
         self._rows = np.load(directory / "rows.npy", mmap_mode="r")
+        self.windows: NDArray[np.int64] = np.load(directory / "windows.npy")
 
     def __len__(self) -> int:
         return len(self._rows) - 1
@@ -98,6 +107,13 @@ class PackedRows:
             at = stop
         positions[at:] = np.arange(self.max_length - at)
         return {"input_ids": ids, "labels": labels, "position_ids": positions}
+
+    def squares(self) -> NDArray[np.float64]:
+        """Sum of the squared lengths of each row's segments, its padding one of them, `[rows]`."""
+        lengths = np.diff(self._segments, axis=1)[:, 0].astype(np.float64)
+        padding = self.max_length - np.add.reduceat(lengths, self._rows[:-1])
+        squares: NDArray[np.float64] = np.add.reduceat(lengths**2, self._rows[:-1]) + padding**2
+        return squares
 
     def _row(self, index: int) -> list[list[int]]:
         if index >= len(self):

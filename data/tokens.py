@@ -13,12 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from residency.artifact import StageFile, commit, own, read_manifest, read_stage
-from residency.data import mixing, packing
+from residency.data import mixing, ordering, packing
 from residency.data.corpus import schema_of
+from residency.data.documents import Documents
 from residency.data.encoding import DialogueEncoder, TextEncoder, own_template
 from residency.data.mixing import Source, Taken
 from residency.data.settings import TokensSettings
 from residency.data.shards import ShardWriter
+from residency.data.shares import planned_tokens
 from residency.data.tokenizer import load_tokenizer, template_digest, tokenizer_digest
 from residency.errors import ResidencyError
 
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
 Ints = NDArray[np.int64]
+SAMPLE = 200  # documents of each corpus on which a faster tokenizer must equal the model's own
 
 
 def run(attempt: Path) -> Path:
@@ -40,14 +43,13 @@ def run(attempt: Path) -> Path:
     settings = TokensSettings.model_validate(stage.settings)
     tokenizer = load_tokenizer(stage.parents["model"])
     writer = ShardWriter(payload, len(tokenizer))
-    sources = [_source(stage, settings, name, tokenizer, writer) for name in settings.mixture]
-    shares = _normalised(settings.mixture)
-    taken = _take(sources, settings, shares)
-    longest = max(source.longest[0] for source in sources)
-    receipt = mixing.check_shares(taken, shares, longest)
-    segments, rows = _pack(taken, settings)
+    sources = [_source(stage, settings, name, tokenizer, writer) for name in settings.mixture.names]
+    planned = planned_tokens(sources, settings)
+    taken = [_take(source, planned[source.name], settings) for source in sources]
+    receipt = mixing.check_shares(taken, planned)
+    segments, rows, windows = _pack(taken, settings)
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
-    writer.finish(segments, rows, max_length=settings.max_length, pad=pad)
+    writer.finish(segments, rows, windows, max_length=settings.max_length, pad=pad)
     filled = int((segments[:, 1] - segments[:, 0]).sum())
     measured = {
         "rows": len(rows) - 1,
@@ -55,11 +57,13 @@ def run(attempt: Path) -> Path:
         "loss_tokens": sum(part.loss_tokens for part in taken),
         "documents": sum(len(part.lengths) for part in taken),
         "split_documents": sum(int((part.lengths > settings.max_length).sum()) for part in taken),
-        "longest_document": longest,
+        "longest_document": max(source.longest[0] for source in sources),
+        "truncated_dialogues": sum(part.truncated for part in taken),
         "max_length": settings.max_length,
         "fill": filled / ((len(rows) - 1) * settings.max_length),
         "epochs": {part.name: part.epochs for part in taken},
         "mixture": receipt,
+        "encoded_by": {source.name: source.encode.library for source in sources},
         "highest_token": writer.highest,
         "tokenizer_digest": tokenizer_digest(stage.parents["model"]),
         "template_digest": template_digest(settings.chat_template or own_template(tokenizer)),
@@ -77,10 +81,11 @@ def _source(
     writer: ShardWriter,
 ) -> Source:
     corpus, model = stage.parents[f"corpus:{name}"], stage.parents["model"].name
-    schema = schema_of(corpus)
+    schema, rows = schema_of(corpus), Documents(corpus)
     encode: TextEncoder | DialogueEncoder
     if schema == "text":
-        encode = TextEncoder(tokenizer, model)
+        sample = [row["text"] for row in rows[rows.sample(SAMPLE)]]
+        encode = TextEncoder(tokenizer, model, sample)
     elif schema == "messages":
         encode = DialogueEncoder(tokenizer, model, settings.chat_template)
     else:
@@ -88,21 +93,15 @@ def _source(
             f"stage {stage.name}: corpus {name} holds rows of kind {schema}",
             cure="Train on text or on dialogues (messages)",
         )
-    return Source(name, corpus, encode, writer, settings.seed)
+    longest = settings.max_length if settings.truncate else None
+    return Source(name, rows, encode, writer, settings.seed, longest)
 
 
-def _take(sources: list[Source], settings: TokensSettings, shares: dict[str, float]) -> list[Taken]:
-    if settings.tokens is not None:
-        tokens: float = settings.tokens
-    else:
-        assert settings.epochs is not None, "a tokens stage has tokens or epochs"
-        first = sources[0]
-        tokens = first.encode_until(float("inf")) * settings.epochs / shares[first.name]
-    taken = []
-    for source in sources:
-        taken.append(source.take(max(1, round(tokens * shares[source.name]))))
-        if isinstance(source.encode, DialogueEncoder):
-            _refuse_long(source, settings.max_length)
+def _take(source: Source, tokens: int, settings: TokensSettings) -> Taken:
+    taken = source.take(tokens)
+    source.rows.close()
+    if source.whole and not settings.truncate:
+        _refuse_long(source, settings.max_length)
     return taken
 
 
@@ -110,29 +109,28 @@ def _refuse_long(source: Source, max_length: int) -> None:
     """A dialogue is never split: the answer would lose its question."""
     length, id = source.longest
     if length > max_length:
-        long = sum(tokens > max_length for _, tokens, _ in source.spans)
+        long = sum(span.length > max_length for span in source.spans)
         raise ResidencyError(
             f"corpus {source.name}: {long} of {len(source.spans)} dialogues are longer than "
             f"max_length = {max_length}; the longest, {id}, has {length} tokens",
-            cure=f"Set max_length to {length}, or take them out",
+            cure=f"Set max_length to {length}, take them out, or set truncate: true to cut them",
         )
 
 
-def _pack(taken: list[Taken], settings: TokensSettings) -> tuple[Ints, Ints]:
-    """All passes' rows one after another: segments `[n, 2]` and offsets of the rows `[rows + 1]`."""
-    random = np.random.default_rng(settings.seed)
+def _pack(taken: list[Taken], settings: TokensSettings) -> tuple[Ints, Ints, Ints]:
+    """All windows' rows one after another: segments `[n, 2]`, offsets of the rows `[rows + 1]` and of the windows."""
+    random, max_length = np.random.default_rng(settings.seed), settings.max_length
     segments, rows = [], [np.zeros(1, dtype=np.int64)]
-    for starts, lengths in mixing.passes(taken, settings.max_length):
-        packed, offsets = packing.pack(
-            packing.split(starts, lengths, settings.max_length), settings.max_length, random
-        )
+    starts, count = [0], 0
+    for window in ordering.windows(taken, settings.mixture.order, max_length):
+        cut = packing.split(window.starts, window.lengths, max_length)
+        packed, offsets = packing.pack(cut, max_length, random, ordered=window.ordered)
         segments.append(packed)
         rows.append(offsets[1:] + rows[-1][-1])
-    return np.concatenate(segments), np.concatenate(rows)
-
-
-def _normalised(mixture: dict[str, float]) -> dict[str, float]:
-    return {name: share / sum(mixture.values()) for name, share in mixture.items()}
+        new = len(offsets) - 1
+        starts += range(count + 1, count + new + 1) if window.ordered else [count + new]
+        count += new
+    return np.concatenate(segments), np.concatenate(rows), np.asarray(starts, dtype=np.int64)
 
 
 def _passport(stage: StageFile, receipt: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:

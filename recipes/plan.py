@@ -17,6 +17,7 @@ from residency.data.settings import CorpusSettings, PairsSettings, TokensSetting
 from residency.errors import ResidencyError
 from residency.eval.settings import EvaluateSettings, TaskSettings
 from residency.eval.shipped import load_task
+from residency.recipes import corpus_graph
 from residency.recipes.base import BaseModelFiles, find_base
 from residency.recipes.schema import Recipe, ScratchBase
 from residency.train.settings import (
@@ -71,8 +72,13 @@ class Plan:
 
     def _write_out(self) -> None:
         recipe = self.recipe
-        for name, corpus in recipe.corpora.items():
-            self._add_corpus(f"corpus-{name}", corpus, None)
+        self.exams = corpus_graph.exams(recipe)
+        if any(step.kind == "decontaminate" for corpus in recipe.corpora.values() for step in corpus.steps):
+            for task in self.exams:
+                if not isinstance(task.items, str):
+                    self._add_corpus(f"task-{task.name}", task.items, None)
+        for name in corpus_graph.in_order(recipe):
+            self._add_corpus(f"corpus-{name}", recipe.corpora[name], None)
         if isinstance(recipe.base, ScratchBase):
             scratch = recipe.base.scratch
             parents = {
@@ -100,7 +106,9 @@ class Plan:
             source = sources.identity(corpus)
         except sources.AbsentError as error:
             self.absent[name], source = error, f"{corpus.source}@absent"
-        self._add(name, "corpus", self._seeded(corpus), {}, serves=serves, source=source)
+        parents = corpus_graph.needed(name.removeprefix("corpus-"), corpus, self.exams)
+        execution = {"curation": self.recipe.curation.model_dump()}
+        self._add(name, "corpus", self._seeded(corpus), parents, execution, serves=serves, source=source)
 
     def _add_training(self, name: str, stage: TrainingStage) -> None:
         template = self._chat_template(name)
@@ -110,21 +118,25 @@ class Plan:
             corpora = [stage.corpus]
         else:
             text = isinstance(stage, TextStage)
+            passes = None if isinstance(stage, TextStage) or stage.mixture.epochs else stage.epochs
             tokens = TokensSettings(
                 mixture=stage.mixture,
                 tokens=stage.tokens if isinstance(stage, TextStage) else None,
-                epochs=None if isinstance(stage, TextStage) else stage.epochs,
+                epochs=passes,
                 max_length=stage.max_length,
+                truncate=isinstance(stage, SftSettings) and stage.truncate,
                 chat_template=None if text else template,
                 seed=self.recipe.seed if stage.seed is None else stage.seed,
             )
-            corpora = list(stage.mixture)
+            corpora = stage.mixture.names
         parents = {f"corpus:{corpus}": self._corpus(corpus, f"stages.{name}") for corpus in corpora}
         self._add(
             f"{name}-tokens", tokens.kind, tokens.model_dump(), {"model": "base", **parents}, serves=name
         )
         engine = stage.engine or self.recipe.engine
-        settings = self._seeded(stage, exclude={"engine", "mixture", "save_every", "keep_checkpoints"})
+        settings = self._seeded(
+            stage, exclude={"engine", "mixture", "truncate", "save_every", "keep_checkpoints"}
+        )
         settings |= {"precision": engine.precision, "clip": engine.clip, "chat_template": template}
         execution = {
             "engine": engine.model_dump(),

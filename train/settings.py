@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from residency.data.mixture_settings import Mixture
 from residency.data.settings import Count, Settings
 
 Positive = Annotated[int, Field(gt=0)]
@@ -122,14 +123,20 @@ class TextStage(Optimisation):
 
     parent: str = Field("base", alias="from")
     """Stage that gives the model."""
-    mixture: dict[str, Annotated[float, Field(gt=0)]]
-    """Corpus name to its share of the tokens."""
-    tokens: Count
-    """Token budget."""
+    mixture: Mixture
+    """Corpus name to its share of the tokens, `{a: 0.8, b: 0.2}`; or a mapping that says more."""
+    tokens: Count | None = None
+    """Token budget; needed unless the mixture gives `epochs`."""
     max_length: Positive = 2048
     """Row length in tokens."""
     batch_size: Positive = 64
     """Rows per optimizer step."""
+
+    @model_validator(mode="after")
+    def _one_budget(self) -> TextStage:
+        if (self.tokens is None) == (self.mixture.epochs is None):
+            raise ValueError("give the token budget as tokens, or epochs in the mixture")
+        return self
 
 
 class PretrainSettings(TextStage):
@@ -154,8 +161,8 @@ class SftSettings(Optimisation):
     kind: Literal["sft"]
     parent: str = Field("base", alias="from")
     """Stage that gives the model."""
-    mixture: dict[str, Annotated[float, Field(gt=0)]]
-    """Corpus name to its share of the tokens; dialogues, and running text as replay."""
+    mixture: Mixture
+    """Corpus name to its share of the tokens, or a mapping that says more; dialogues, and running text as replay."""
     epochs: Annotated[float, Field(gt=0)] = 1.0
     """Passes over the first corpus of the mixture."""
     max_length: Positive = 2048
@@ -164,8 +171,18 @@ class SftSettings(Optimisation):
     """Rows per optimizer step."""
     learning_rate: Annotated[float, Field(gt=0)] = 1e-5
     """Peak learning rate."""
+    truncate: bool = False
+    """Cut dialogues that are longer than a row instead of refusing them; how many is counted."""
     chat_template: str | None = None
     """Shipped template (`llama-3`) or Jinja file for models that have none; it is written into the tokenizer."""
+
+    @model_validator(mode="after")
+    def _one_budget(self) -> SftSettings:
+        if self.mixture.epochs is not None and "epochs" in self.model_fields_set:
+            raise ValueError("epochs are given beside the mixture and in it: keep one of the two")
+        if self.mixture.sampling == "unimax":
+            raise ValueError("sampling: unimax needs a token budget: give shares, or epochs in the mixture")
+        return self
 
 
 class PreferenceSettings(Optimisation):

@@ -14,7 +14,7 @@ def rows(tmp_path: Path) -> PackedRows:
     writer.append([[10, 11, 12], [20, 21]], [[0, 1, 0], [1, 1]])
     writer.append([[30, 31, 32, 33, 34, 35]], [[0, 1, 1, 1, 1, 1]])
     segments = np.array([[5, 9], [0, 3], [3, 5], [8, 11]], dtype=np.int64)
-    writer.finish(segments, np.array([0, 2, 4], dtype=np.int64), max_length=7, pad=2)
+    writer.finish(segments, np.array([0, 2, 4]), np.array([0, 2]), max_length=7, pad=2)
     assert writer.highest == 35
     return PackedRows(tmp_path / "shards")
 
@@ -43,6 +43,6 @@ def test_a_row_behind_the_last_is_padding(rows: PackedRows) -> None:
 def test_large_vocabularies_take_four_bytes(tmp_path: Path, vocabulary: int, bytes_each: int) -> None:
     writer = ShardWriter(tmp_path / "shards", vocabulary)
     writer.append([[1, vocabulary - 1]], [[0, 1]])
-    writer.finish(np.array([[0, 2]]), np.array([0, 1]), max_length=2, pad=0)
+    writer.finish(np.array([[0, 2]]), np.array([0, 1]), np.array([0, 1]), max_length=2, pad=0)
     assert (tmp_path / "shards" / "tokens.bin").stat().st_size == 2 * bytes_each
     assert PackedRows(tmp_path / "shards")[0]["input_ids"].tolist() == [1, vocabulary - 1]

@@ -32,9 +32,9 @@ DIALOGUES: list[dict[str, Any]] = [
 
 @pytest.fixture
 def make_tokens(attempt: Any, base: Path) -> Any:
-    def make(corpora: dict[str, Path], mixture: dict[str, float] | None = None, **settings: Any) -> Path:
-        shares = mixture or dict.fromkeys(corpora, 1.0)
-        filled = TokensSettings(mixture=shares, **{"max_length": 64, **settings})
+    def make(corpora: dict[str, Path], mixture: dict[str, Any] | None = None, **settings: Any) -> Path:
+        shares = mixture or dict.fromkeys(corpora, 1 / len(corpora))
+        filled = TokensSettings.model_validate({"mixture": shares, "max_length": 64, **settings})
         parents = {f"corpus:{name}": corpus for name, corpus in corpora.items()}
         return tokens.run(attempt("tokens", "tokens", filled.model_dump(), {"model": base, **parents}))
 
@@ -102,13 +102,14 @@ def test_special_tokens_spelt_in_a_text_are_plain_characters(
 
 def test_budget_shares_and_receipt(make_tokens: Any, make_corpus: Any) -> None:
     corpora = {"notes": make_corpus("notes", TEXTS, licence="MIT"), "chat": make_corpus("chat", DIALOGUES)}
-    manifest = read_manifest(make_tokens(corpora, {"notes": 3.0, "chat": 1.0}, tokens=20_000))
+    manifest = read_manifest(make_tokens(corpora, {"notes": 0.75, "chat": 0.25}, tokens=20_000))
     measured = manifest.measured
-    assert 20_000 <= measured["tokens"] <= 20_000 + 2 * measured["longest_document"]
+    assert measured["mixture"]["notes"]["tokens"] == 15_000
+    assert measured["tokens"] == pytest.approx(20_000, abs=measured["longest_document"] / 2)
     for name, planned in (("notes", 0.75), ("chat", 0.25)):
         receipt = measured["mixture"][name]
         assert receipt["planned"] == planned
-        assert receipt["realised"] == pytest.approx(planned, abs=0.01)
+        assert receipt["realised"] == pytest.approx(planned, abs=0.005)
         assert measured["epochs"][name] == receipt["epochs"] > 1
     assert measured["mixture"]["notes"]["documents"] == len(TEXTS)
     assert {entry["corpus"]: entry["licence"] for entry in manifest.passport} == {
@@ -124,7 +125,9 @@ def test_a_small_budget_reads_only_what_it_needs(make_tokens: Any, make_corpus: 
     made = make_tokens({"notes": make_corpus("notes", TEXTS)}, tokens=100)
     measured = read_manifest(made).measured
     assert measured["documents"] < 20
-    assert (made / "tokens.bin").stat().st_size == 2 * measured["tokens"]
+    assert measured["tokens"] == 100
+    # Of the last document, a part is read.
+    assert 200 <= (made / "tokens.bin").stat().st_size < 200 + 2 * measured["longest_document"]
 
 
 def test_epochs_count_passes_over_the_first_corpus(make_tokens: Any, make_corpus: Any) -> None:
@@ -132,7 +135,7 @@ def test_epochs_count_passes_over_the_first_corpus(make_tokens: Any, make_corpus
     made = make_tokens(corpora, {"chat": 0.8, "notes": 0.2}, epochs=3.0)
     measured = read_manifest(made).measured
     assert measured["epochs"]["chat"] == 3.0
-    assert measured["mixture"]["notes"]["realised"] == pytest.approx(0.2, abs=0.02)
+    assert measured["mixture"]["notes"]["realised"] == pytest.approx(0.2, abs=1e-4)
     # A document of several epochs is stored once.
     assert (made / "tokens.bin").stat().st_size < 2 * measured["tokens"]
 
@@ -174,7 +177,9 @@ def test_templates(attempt: Any, make_corpus: Any, base: Path, tmp_path: Path) -
     (bare / "config.json").write_text("{}")
 
     def run(template: str | None) -> Path:
-        settings = TokensSettings(mixture={"chat": 1.0}, epochs=1.0, max_length=256, chat_template=template)
+        settings = TokensSettings.model_validate(
+            {"mixture": {"chat": 1.0}, "epochs": 1.0, "max_length": 256, "chat_template": template}
+        )
         return tokens.run(
             attempt("tokens", "tokens", settings.model_dump(), {"model": bare, "corpus:chat": chat})
         )

@@ -54,7 +54,7 @@ def test_the_small_recipe_itself_is_fine(tmp_path: Path) -> None:
         ("stages.pretrain.batch_size=0", "stages.pretrain.batch_size = 0: Input should be greater than 0"),
         ("stages.pretrain.from=nowhere", "stages.pretrain.from = 'nowhere': no such stage"),
         ("stages.pretrain.from=pretrain", "a cycle through pretrain"),
-        ("stages.pretrain.mixture.txt=1", "stages.pretrain: no corpus 'txt'. Known corpora: text"),
+        ("stages.pretrain.mixture={txt: 1}", "stages.pretrain: no corpus 'txt'. Known corpora: text"),
         ("stages.pretrain.mixture.text=-1", "stages.pretrain.mixture.text = -1: Input should be greater than 0"),
         ("stages.pretrain.max_length=128", "stages.pretrain.max_length = 128: the model reads 64 tokens at most"),
         ("corpora.text.source=world:generel", "no generated world 'world:generel'. Did you mean world:general?"),
