@@ -11,6 +11,8 @@ from pathlib import Path
 from residency.data.formats import SUFFIXES
 from residency.errors import Exit, ResidencyError
 
+TOKENIZER = ["tokenizer*", "special_tokens_map.json", "*.jinja", "config.json"]
+
 
 class AbsentError(ResidencyError):
     """A hub data set that is not here, on a machine that must not ask the hub."""
@@ -41,6 +43,34 @@ def commit(source: str) -> str:
         raise _absent(source) from error
     except refused as error:
         raise _no_answer(source, error) from error
+
+
+def tokenizer_directory(model: str) -> Path:
+    """Directory of a model's tokenizer: a local one, the mirror's, the cache's, or downloaded.
+
+    Raises:
+        ResidencyError: it is in none of them, or the hub does not give it.
+    """
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    mirror = os.environ.get("RESIDENCY_MIRROR")
+    for directory in [Path(model), *([Path(mirror, model)] if mirror else [])]:
+        if directory.is_dir():
+            return directory
+    refused, unreachable = hub_errors()
+    try:
+        found = snapshot_download(model, allow_patterns=TOKENIZER, local_files_only=offline())
+    except (LocalEntryNotFoundError, ValueError) as error:
+        raise ResidencyError(
+            f"tokenizer {model}: no directory, and neither in a mirror nor in the hub's cache",
+            cure="Give a directory with tokenizer.json, or the id owner/name of a model",
+        ) from error
+    except (*refused, *unreachable) as error:
+        raise ResidencyError(
+            f"tokenizer {model}: {str(error).splitlines()[0]}", code=Exit.ENVIRONMENT
+        ) from error
+    return Path(found)
 
 
 def hub_errors() -> tuple[tuple[type[Exception], ...], tuple[type[Exception], ...]]:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from residency.data.batch import pieces
@@ -33,7 +32,6 @@ def show(
     console: Console,
     settings: CorpusSettings,
     *,
-    seed: int,
     rows: int,
     tokenizer: PreTrainedTokenizerFast | None = None,
     template: str | None = None,
@@ -50,16 +48,16 @@ def show(
     Raises:
         ResidencyError: a source without usable rows; a tokenizer that cannot encode them.
     """
-    sample = take(settings, seed)
+    sample = take(settings, settings.seed or 0)
     masker = _masker(sample, tokenizer, template, mask)
     encoded = list(masker(sample.rows)) if masker else []
     lengths = [len(ids) for ids, _ in encoded] if masker else _plain_lengths(sample.rows, tokenizer)
     _summary(console, settings, sample)
     _lengths(console, {"characters": [sum(map(len, pieces(row))) for row in sample.rows], "tokens": lengths})
     for row in sample.rows[:rows]:
-        console.print(f"\nrow {row['id']}", style="bold")
+        _print(console, (f"\nrow {_shortened(row['id'])}", "bold"))
         for label, said in _said(row):
-            console.print(Text.assemble((f"  {label:10} ", "dim"), _shortened(said)))
+            _print(console, (f"  {label:10} ", "dim"), _shortened(said))
     if masker and mask:
         _tokens(console, masker, sample.rows[:rows], encoded)
 
@@ -84,29 +82,29 @@ def _plain_lengths(rows: list[Row], tokenizer: PreTrainedTokenizerFast | None) -
 
 
 def _summary(console: Console, settings: CorpusSettings, sample: Sample) -> None:
-    table = Table(box=None, pad_edge=False, show_header=False)
-    table.add_column(style="dim")
-    table.add_column()
     file = f", file {settings.file}" if settings.file else ""
-    table.add_row("source", f"{settings.source}{file}")
-    table.add_row("schema", f"{sample.schema} ({sample.why})")
-    table.add_row("rows", f"the first {sample.seen:,} read, {len(sample.rows):,} of them fit")
+    lines = [
+        ("source", f"{settings.source}{file}"),
+        ("schema", f"{sample.schema} ({sample.why})"),
+        ("rows", f"the first {sample.seen:,} read, {len(sample.rows):,} of them fit"),
+    ]
     for reason, times in sample.lost.most_common():
-        table.add_row("faults", f"{times:,} {reason}, the first: {_shortened(sample.first_lost[reason])}")
-    console.print(table)
+        lines.append(("faults", f"{times:,} {reason}, the first: {_shortened(sample.first_lost[reason])}"))
+    for label, said in lines:
+        _print(console, (f"{label:8}", "dim"), said)
 
 
 def _lengths(console: Console, lengths: dict[str, list[int]]) -> None:
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    table.add_column("length in")
-    for column in ("median", "90 %", "longest"):
-        table.add_column(column, justify="right")
+    _print(console, ("\nlength in   {:>10} {:>10} {:>10}".format("median", "90 %", "longest"), "dim"))
     for unit, values in lengths.items():
         if values:
-            quantiles = np.quantile(values, [0.5, 0.9, 1.0])
-            table.add_row(unit, *(f"{quantile:,.0f}" for quantile in quantiles))
-    console.print()
-    console.print(table)
+            median, most, longest = np.quantile(values, [0.5, 0.9, 1.0])
+            _print(console, f"{unit:11} {median:10,.0f} {most:10,.0f} {longest:10,.0f}")
+
+
+def _print(console: Console, *parts: str | tuple[str, str]) -> None:
+    """A line; what data say is never taken for the console's own markup."""
+    console.print(Text.assemble(*parts))
 
 
 def _said(row: Row) -> Iterator[tuple[str, str]]:
@@ -126,32 +124,32 @@ def _said(row: Row) -> Iterator[tuple[str, str]]:
 
 
 def _shortened(text: str) -> str:
-    shown = UNSEEN.sub(lambda found: f"\\u{ord(found[0]):04x}", text[:CHARACTERS]).replace("\n", "⏎ ")
+    shown = _visible(text[:CHARACTERS]).replace("\n", "⏎ ")
     return f"{shown} … ({len(text):,} characters)" if len(text) > CHARACTERS else shown
+
+
+def _visible(text: str) -> str:
+    return UNSEEN.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def _tokens(
     console: Console, masker: Masker, rows: list[Row], encoded: list[tuple[list[int], list[bool]]]
 ) -> None:
     coloured = console.color_system is not None
-    console.print()
-    if coloured:
-        console.print(
-            Text.assemble(("carries loss", "green"), "  ", ("carries none", "dim"), "  | between tokens")
-        )
-    else:
-        console.print("«carries loss»  carries none  | between tokens")
+    legend = (("carries loss", "green"), "  ") if coloured else ("«carries loss»  ",)
+    _print(console, "\n", *legend, ("carries none", "dim"), "  | between tokens")
     for row, (ids, mask) in zip(rows, encoded, strict=False):
         ends, share = masker.ends(ids, mask), sum(mask) / len(mask)
-        console.print(f"\ntokens of row {row['id']}", style="bold")
+        _print(console, (f"\ntokens of row {_shortened(row['id'])}", "bold"))
         console.print(_marked(masker, ids[:TOKENS], mask[:TOKENS], coloured))
         if len(ids) > TOKENS:
-            console.print(f"… {len(ids) - TOKENS:,} more", style="dim")
-        console.print(f"  loss on {sum(mask):,} of {len(ids):,} tokens ({share:.0%})")
+            _print(console, (f"  … {len(ids) - TOKENS:,} more", "dim"))
+        _print(console, f"  loss on {sum(mask):,} of {len(ids):,} tokens ({share:.0%})")
         learnt = "yes" if ends.learnt == ends.stretches else "no"
-        console.print(
+        _print(
+            console,
             f"  stop token {_shortened(ends.token)} is learnt: {learnt} "
-            f"({ends.learnt} of {ends.stretches} stretches with loss end with it)"
+            f"({ends.learnt} of {ends.stretches} stretches with loss end with it)",
         )
 
 
@@ -164,7 +162,6 @@ def _marked(masker: Masker, ids: list[int], mask: list[bool], coloured: bool) ->
         line.append("|" if place else "", style="dim")
         if not coloured and piece.loss and not before:
             line.append("«")
-        shown = UNSEEN.sub(lambda found: f"\\u{ord(found[0]):04x}", piece.text).replace("\n", "⏎\n  ")
-        line.append(shown, style="green" if piece.loss else "dim")
+        line.append(_visible(piece.text).replace("\n", "⏎\n  "), style="green" if piece.loss else "dim")
         before = piece.loss
     return line.append("»" if before and not coloured else "")

@@ -17,6 +17,8 @@ from residency.errors import Exit, ResidencyError
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__.splitlines()[0]
 )
+data_app = typer.Typer(no_args_is_help=True, help="Look at data: show.")
+app.add_typer(data_app, name="data")
 RecipeFile = Annotated[Path, typer.Argument(help="Recipe file (YAML), or the name of a shipped one.")]
 Overrides = Annotated[list[str] | None, typer.Argument(help="key=value changes, e.g. stages.sft.epochs=2")]
 Runs = Annotated[Path, typer.Option("--runs", help="Directory of all runs.")]
@@ -161,15 +163,55 @@ def doctor(mirror: Mirror = None) -> None:
     print_doctor()
 
 
+@data_app.command()
+def show(
+    source: Annotated[
+        str,
+        typer.Argument(help="File, directory, data set id, world:NAME, shipped:FILE/NAME or RECIPE:CORPUS."),
+    ],
+    file: Annotated[str | None, typer.Option("--file", help="File inside the source, or a pattern.")] = None,
+    rows: Annotated[int, typer.Option("--rows", min=0, help="Rows that are printed.")] = 3,
+    tokenizer: Annotated[
+        str | None, typer.Option("--tokenizer", help="Directory or hub id of a model: also count tokens.")
+    ] = None,
+    mask: Annotated[bool, typer.Option("--mask", help="Print which tokens carry loss.")] = False,
+    chat_template: Annotated[
+        str | None, typer.Option("--chat-template", help="Jinja file or shipped template.")
+    ] = None,
+    mirror: Mirror = None,
+) -> None:
+    """Print what a source holds: its schema, lengths, damaged rows, the first rows, and where the loss is."""
+    from residency.data.show import show as print_source
+    from residency.recipes.looking import corpus_of, tokenizer_of
+    from residency.recipes.plan import read_template
+    from residency.recipes.words import plain_console
+
+    _use_mirror(mirror)
+    if mask and not tokenizer:
+        raise ResidencyError("--mask needs a tokenizer", cure="Give --tokenizer DIRECTORY_OR_ID")
+    print_source(
+        plain_console(),
+        corpus_of(source, file),
+        rows=rows,
+        tokenizer=tokenizer_of(tokenizer) if tokenizer else None,
+        template=read_template("show", chat_template) if chat_template else None,
+        mask=mask,
+    )
+
+
+def _use_mirror(mirror: Path | None) -> None:
+    if mirror:
+        if not mirror.is_dir():
+            raise ResidencyError(f"--mirror {mirror}: no such directory")
+        os.environ["RESIDENCY_MIRROR"] = str(mirror.resolve())
+
+
 def _plan(recipe: Path, overrides: list[str] | None, runs: Path, mirror: Path | None):  # type: ignore[no-untyped-def]
     from residency.artifact import RunPaths
     from residency.recipes.plan import Plan
     from residency.recipes.schema import load
 
-    if mirror:
-        if not mirror.is_dir():
-            raise ResidencyError(f"--mirror {mirror}: no such directory")
-        os.environ["RESIDENCY_MIRROR"] = str(mirror.resolve())
+    _use_mirror(mirror)
     loaded = load(recipe, overrides)
     return Plan(loaded, RunPaths((runs / loaded.name).resolve()))
 
