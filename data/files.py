@@ -9,6 +9,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from residency.errors import ResidencyError
 
@@ -45,7 +46,7 @@ def opened(path: Path) -> Iterator[io.BufferedReader]:
             if packing is None or (isinstance(error, OSError) and error.errno is not None):
                 raise  # the disk's, not the content's
             raise ResidencyError(
-                f"{path}: not a whole {packing} file: {error}, {file.tell():,} bytes unpacked before",
+                f"{path}: not a whole {packing} file: {error}, {file.raw.tell():,} bytes unpacked before",
                 cure="Fetch or pack it again",
             ) from error
 
@@ -84,7 +85,31 @@ def _unpacked(path: Path) -> io.BufferedReader:
     if packing == ".gz":
         return io.BufferedReader(gzip.open(path), BUFFER)
     if packing == ".zst":
+        return io.BufferedReader(_Zstd(path), BUFFER)
+    return io.BufferedReader(io.FileIO(path), BUFFER)
+
+
+class _Zstd(io.RawIOBase):
+    """Arrow's unpacking stream, with its place."""
+
+    def __init__(self, path: Path) -> None:
         import pyarrow
 
-        return io.BufferedReader(pyarrow.CompressedInputStream(pyarrow.OSFile(str(path)), "zstd"), BUFFER)
-    return io.BufferedReader(io.FileIO(path), BUFFER)
+        self.stream = pyarrow.CompressedInputStream(pyarrow.OSFile(str(path)), "zstd")
+        self.at = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        data = self.stream.read(len(buffer))
+        buffer[: len(data)] = data
+        self.at += len(data)
+        return len(data)
+
+    def tell(self) -> int:
+        return self.at
+
+    def close(self) -> None:
+        self.stream.close()
+        super().close()

@@ -35,13 +35,14 @@ def _once(pairs: list[tuple[str, Any]]) -> Row:
 
 DECODER = json.JSONDecoder(object_pairs_hook=_once)
 LENIENT = json.JSONDecoder()
+TOO_LONG = Problem("too_long", f"longer than {LONGEST // 2**20} MiB")
 
 
 def json_lines(path: Path) -> Iterator[Found]:
     """Rows of a file with one object a line; their numbers are the lines'."""
     for number, line in enumerate(lines(path), 1):
         if line is None:
-            yield number, Problem("too_long", f"longer than {LONGEST // 2**20} MiB")
+            yield number, TOO_LONG
         elif not line.isspace():
             yield number, _parsed(line)
 
@@ -60,7 +61,7 @@ def json_values(path: Path) -> Iterator[Found]:
         while text.next() not in ("", "]" if array else ""):
             number += 1
             yield number, _element(text, f"{path}: row {number}")
-            if array and text.next() not in (",", "]"):
+            if array and text.next() not in (",", "]", ""):
                 raise ResidencyError(
                     f"{path}: row {number} ends without a comma or a bracket", cure=ONE_A_LINE
                 )
@@ -120,12 +121,14 @@ def _element(text: Scroll, place: str) -> Row | Problem:
         if end == len(text.text) and text.more():
             continue  # a number may go on
         source, text.at = text.text[text.at : end], end
+        if len(source) > LONGEST:
+            return TOO_LONG
         return _undecodable(source) or wrong or _object(value)
 
 
 def _parsed(line: bytes) -> Row | Problem:
     try:
-        return _object(DECODER.decode(line.decode("utf-8")))
+        return _object(DECODER.decode(line.rstrip(b"\r\n").decode("utf-8")))
     except UnicodeDecodeError as error:
         return Problem("not_utf8", f"byte {error.start + 1} is not UTF-8")
     except RepeatedKeyError as error:
