@@ -47,7 +47,7 @@ def execute(task: Task, ranks: int, settings: CurationSettings, logs: Path) -> N
         for rank in missing:
             task(None, rank, ranks)
     elif missing:
-        with _logged(logs):
+        with logged(logs):
             EXECUTORS[settings.executor](task, ranks, workers, settings, logs)
         if lost := [rank for rank in missing if not task.done(rank).exists()]:
             raise ResidencyError(
@@ -125,7 +125,7 @@ class _Missing:
 
 
 @contextmanager
-def _logged(logs: Path) -> Iterator[None]:
+def logged(logs: Path) -> Iterator[None]:
     """What datatrove and its processes say goes to a file; nothing of it belongs on the display."""
     logs.mkdir(parents=True, exist_ok=True)
     kept = os.dup(2)

@@ -102,13 +102,27 @@ class Plan:
                 self._add_evaluation(f"{name}-evaluation", name, tasks, recipe.evaluation.max_length, name)
 
     def _add_corpus(self, name: str, corpus: CorpusSettings, serves: str | None) -> None:
+        outside, source = {}, ""
         try:
-            source = sources.identity(corpus)
+            if not corpus.synthesis:
+                source = sources.identity(corpus)
+            elif corpus.synthesis.kind == "generate" and corpus.synthesis.model:
+                writer = find_base(corpus.synthesis.model)
+                outside["writer"] = (writer.directory, writer.identity)
         except sources.AbsentError as error:
             self.absent[name], source = error, f"{corpus.source}@absent"
         parents = corpus_graph.needed(name.removeprefix("corpus-"), corpus, self.exams)
         execution = {"curation": self.recipe.curation.model_dump()}
-        self._add(name, "corpus", self._seeded(corpus), parents, execution, serves=serves, source=source)
+        self._add(
+            name,
+            "corpus",
+            self._seeded(corpus),
+            parents,
+            execution,
+            serves=serves,
+            source=source,
+            outside=outside,
+        )
 
     def _add_training(self, name: str, stage: TrainingStage) -> None:
         template = self._chat_template(name)
@@ -169,8 +183,9 @@ class Plan:
         *,
         serves: str | None = None,
         source: str = "",
+        outside: dict[str, tuple[Path, str]] | None = None,
     ) -> None:
-        outside: dict[str, tuple[Path, str]] = {}
+        outside = dict(outside or {})
         if self.base and parents.get("model") == "base":
             parents = {role: parent for role, parent in parents.items() if role != "model"}
             outside["model"] = (self.base.directory, self.base.identity)

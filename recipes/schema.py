@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel, Field, StringConstraints, ValidationError
 
-from residency.data.settings import CorpusSettings, Settings
+from residency.data.settings import CorpusSettings, CurationSettings, Settings
 from residency.errors import ResidencyError
 from residency.eval.settings import EvaluateSettings, EvaluationSettings
 from residency.recipes import corpora
@@ -71,6 +71,8 @@ class Recipe(Settings):
     """How training is computed; a stage may have its own."""
     evaluation: EvaluationSettings = EvaluationSettings()
     """What is measured after which stage."""
+    curation: CurationSettings = CurationSettings()
+    """Who curates the corpora: processes of this machine, Slurm or Ray."""
     cluster: ClusterSettings = ClusterSettings()
     """What `residency submit` asks Slurm for."""
     track: list[Literal["wandb", "tensorboard", "trackio"]] = []

@@ -24,14 +24,17 @@ MIB = 2**20
 
 @dataclass(frozen=True)
 class Figure:
-    """One printed number, with the least that it shall be."""
+    """One printed number, with the least that it shall be, or the most."""
 
     name: str
     value: float
     goal: float | None = None
+    at_most: float | None = None
 
     def __str__(self) -> str:
-        return f"figure {self.name} {self.value:.5g}" + (f" goal >={self.goal:g}" if self.goal else "")
+        least = f" goal >={self.goal:g}" if self.goal is not None else ""
+        most = f" goal <={self.at_most:g}" if self.at_most is not None else ""
+        return f"figure {self.name} {self.value:.5g}{least}{most}"
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from residency.artifact import environment
 from residency.train import engine
+from tests.bench.record import tell
 
 
 def main(options: dict[str, Any]) -> None:
@@ -37,8 +37,10 @@ def main(options: dict[str, Any]) -> None:
     for subject, results in measured.items():
         found += figures.subject_figures(subject, results, ceiling, size.max_length)
     if rank == 0:
-        print(*found, sep="\n", flush=True)
-        record(Path(options["record"]), {**asdict(size), "processes": world_size}, load, found)
+        tell(
+            Path(options["record"]), "train", found, {**asdict(size), "processes": world_size},
+            load=load, threads=torch.get_num_threads(),
+        )  # fmt: skip
     torch.distributed.barrier()
     os._exit(0)  # three engines and their threads need no farewell
 
@@ -76,31 +78,6 @@ def measure(work: Any, size: Any, world_size: int, speeds: list[float]) -> dict[
             timings, *whole_corpus(arm.name, arm.trainer, work), arm.loss(), arm.trainer.model
         )
     return results
-
-
-def record(path: Path, settings: dict[str, Any], load: float, found: list[Any]) -> None:
-    """One JSON line: commit, hardware, versions, settings, figures."""
-    import torch
-
-    hardware = torch.cuda.get_device_name() if torch.cuda.is_available() else _processor()
-    line = {
-        "benchmark": "train",
-        **environment(),
-        "hardware": hardware,
-        "threads": torch.get_num_threads(),
-        "load": load,
-        "settings": settings,
-        "figures": [asdict(figure) for figure in found],
-    }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(line) + "\n")
-
-
-def _processor() -> str:
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    name = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "CPU")
-    return f"{name}, {len(os.sched_getaffinity(0))} cores"
 
 
 def _dtype() -> Any:

@@ -35,7 +35,7 @@ def section(run: dict[str, Any]) -> str:
     """One run: what it was measured on, then its figures; the ones with a goal first."""
     settings = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in run["settings"].items())
     packages = ", ".join(f"{name} {run['packages'][name]}" for name in PACKAGES)
-    figures = sorted(run["figures"], key=lambda figure: figure["goal"] is None)
+    figures = sorted(run["figures"], key=lambda figure: _goal(figure) == "")
     rows = [f"| {figure['name']} | {_number(figure['value'])} | {_goal(figure)} |" for figure in figures]
     commit = (run["git_commit"] or "no commit")[:10]
     return "\n".join(
@@ -57,10 +57,12 @@ def _number(value: float) -> str:
 
 
 def _goal(figure: dict[str, Any]) -> str:
-    goal = figure["goal"]
-    if goal is None:
-        return ""
-    return f"at least {goal:g}: {'met' if figure['value'] >= goal else 'missed'}"
+    least, most = figure["goal"], figure.get("at_most")
+    if least is not None:
+        return f"at least {least:g}: {'met' if figure['value'] >= least else 'missed'}"
+    if most is not None:
+        return f"at most {most:g}: {'met' if figure['value'] <= most else 'missed'}"
+    return ""
 
 
 if __name__ == "__main__":

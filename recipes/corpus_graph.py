@@ -1,0 +1,68 @@
+"""What corpora need of each other: a reference to rank by, a corpus that another is made of, the items of the exams
+that training text must not hold. No torch here."""
+
+from __future__ import annotations
+
+from residency.data.settings import CorpusSettings
+from residency.data.steps.settings import DecontaminateSettings, DomainSettings, RankSettings
+from residency.errors import ResidencyError
+from residency.eval.settings import TaskSettings
+from residency.eval.shipped import load_task
+from residency.recipes.schema import Recipe
+
+
+def needed(name: str, corpus: CorpusSettings, tasks: list[TaskSettings]) -> dict[str, str]:
+    """Role to stage name of what a corpus needs: `corpus:<name>`, and `exam:<task>` where it is decontaminated."""
+    names = list(corpus.made_of)
+    for step in corpus.steps:
+        if isinstance(step, RankSettings) and step.like:
+            names.append(step.like)
+        elif isinstance(step, DomainSettings):
+            names += [step.like, step.unlike]
+    found = {f"corpus:{other}": f"corpus-{other}" for other in names}
+    if any(isinstance(step, DecontaminateSettings) for step in corpus.steps):
+        for task in tasks:
+            stage = f"corpus-{task.items}" if isinstance(task.items, str) else f"task-{task.name}"
+            if stage != f"corpus-{name}":
+                found[f"exam:{task.name}"] = stage
+    return found
+
+
+def exams(recipe: Recipe) -> list[TaskSettings]:
+    """The recipe's tasks that have questions; compression of running text has none."""
+    tasks = list(recipe.evaluation.tasks)
+    for stage in recipe.stages.values():
+        if stage.kind == "evaluate":
+            tasks += stage.tasks
+    loaded = [load_task(task) if isinstance(task, str) else task for task in tasks]
+    return list({task.name: task for task in loaded if task.kind != "bits-per-byte"}.values())
+
+
+def in_order(recipe: Recipe) -> list[str]:
+    """Names of the corpora, each behind those that it needs.
+
+    Raises:
+        ResidencyError: one needs a corpus that does not exist, or two need each other.
+    """
+    tasks = exams(recipe)
+    waiting = {
+        name: {
+            stage.removeprefix("corpus-")
+            for stage in needed(name, corpus, tasks).values()
+            if stage.startswith("corpus-")
+        }
+        for name, corpus in recipe.corpora.items()
+    }
+    for name, others in waiting.items():
+        for other in sorted(others - recipe.corpora.keys()):
+            raise ResidencyError(
+                f"corpora.{name}: no corpus {other!r}", cure=f"Known corpora: {', '.join(waiting)}"
+            )
+    done: list[str] = []
+    while waiting:
+        ready = [name for name, others in waiting.items() if others <= set(done)]
+        if not ready:
+            raise ResidencyError(f"corpora.{next(iter(waiting))}: a cycle through {', '.join(waiting)}")
+        done += ready
+        waiting = {name: others for name, others in waiting.items() if name not in ready}
+    return done
