@@ -15,8 +15,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
-from residency.artifact import commit, own, read_manifest, read_stage
-from residency.data import contrast, parts, passport, sources
+from residency.artifact import StageFile, commit, own, read_manifest, read_stage
+from residency.data import contrast, parts, passport, sources, synthesis
 from residency.data.curation import Curated, Steps, curate
 from residency.data.execute import execute
 from residency.data.faults import Fault
@@ -46,9 +46,8 @@ def run(attempt: Path) -> Path:
     (work / "read").mkdir(parents=True, exist_ok=True)
     shutil.rmtree(payload, ignore_errors=True)
     payload.mkdir()
-    reading = Reading(
-        settings, _files(settings), _schema(settings, settings.seed), work / "read", settings.seed
-    )
+    files = _files(settings, stage, work)
+    reading = Reading(settings, files, _schema(settings, files), work / "read", settings.seed)
     execute(reading, max(1, len(reading.files)), curation, work / "logs" / "read")
     read = gathered(reading)
     steps = _steps(settings, stage.parents, work)
@@ -69,7 +68,10 @@ def run(attempt: Path) -> Path:
             {"step": "read", "documents": read.documents, "characters": read.characters},
             *curated.steps,
         ]
-    entry = passport.of_corpus(name, settings, written["train"], scrubbed=_scrubbed(settings))
+    made_from = synthesis.sources_of(settings, stage) if settings.synthesis else ()
+    entry = passport.of_corpus(
+        name, settings, written["train"], scrubbed=_scrubbed(settings), made_from=made_from
+    )
     return commit(attempt, payload, "corpus", owner=owner, measured=measured, passport=[entry])
 
 
@@ -92,15 +94,20 @@ def schema_of(artifact: Path) -> str:
     return str(read_manifest(artifact).measured["schema"])
 
 
-def _files(settings: CorpusSettings) -> list[tuple[Path, str]]:
-    """Files of the source with the names that their rows' ids begin with; none for a generated one."""
+def _files(settings: CorpusSettings, stage: StageFile, work: Path) -> list[tuple[Path, str]]:
+    """Files of the source with the names that their rows' ids begin with; none for a generated world."""
+    if settings.synthesis is not None:
+        return [(synthesis.write(settings, stage, work / "synthesis.jsonl"), "synthesis")]
     files = sources.locate(settings)
     return [] if files is None else sources.named(files)
 
 
-def _schema(settings: CorpusSettings, seed: int) -> Schema:
+def _schema(settings: CorpusSettings, files: list[tuple[Path, str]]) -> Schema:
     """The form of the first row that can be read."""
-    for row in sources.read(settings, seed, strict=False):
+    assert settings.seed is not None
+    made = settings.synthesis is not None
+    rows = sources.read_file(*files[0]) if made else sources.read(settings, settings.seed, strict=False)
+    for row in rows:
         if not isinstance(row, Fault):
             return recognise(row, settings.turns)
     return "text"  # no rows: refused where the parts are written

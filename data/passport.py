@@ -79,6 +79,8 @@ def of_corpus(
         "phi": settings.phi or ("none" if world else None),
         "synthetic": settings.synthetic or ("generated world" if world else None),
     }
+    if settings.synthesis is not None:
+        entry["synthetic"] = f"{settings.synthesis.told} of {' and '.join(settings.made_of)}"
     if made_from:
         entry |= _inherited(made_from)
         entry["languages"] = settings.languages or entry["languages"]

@@ -96,7 +96,10 @@ class Reading:
         if settings.rejected:
             answered = contrast.answered(row, made, settings.rejected)
             made |= {"group": answered.group, "document": answered.document}
-        if self._held_out(id):
+        if self.settings.synthesis is not None:
+            made |= {key: row[key] for key in ("synthetic", "method", "made_of")}
+        # What was made of one document stays on one side.
+        if self._held_out(str(row.get("made_of", id)) if self.settings.synthesis else id):
             made["held_out"] = True
         if any(_half_surrogate(piece) for piece in pieces(made)) and not self._mends():
             return Fault(id, "half_surrogate", f"row {id}: half a surrogate pair in its text")

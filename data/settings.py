@@ -6,41 +6,20 @@ stage. Recipes name corpora under `corpora:`; `tokens` stages are derived from t
 
 from __future__ import annotations
 
-import re
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Literal, get_args
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    ValidationInfo,
-    field_validator,
-    model_validator,
-)
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
+from residency.data.mixture_settings import Mixture
 from residency.data.passport import UNKNOWN, Consent, Phi, consent_of
+from residency.data.setting_types import Count, Settings, parse_count
+from residency.data.steps.settings import Step
+from residency.data.synthesis_settings import EntitiesSettings, Synthesis
 
-UNITS = {"": 1, "k": 10**3, "M": 10**6, "B": 10**9}
-
-
-class Settings(BaseModel):
-    """Strict and frozen: an unknown key or a wrong type is an error, a default stands once."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True)
+__all__ = ["Count", "Settings", "parse_count"]
 
 
-def parse_count(value: Any) -> Any:
-    """`600k`, `1.5M`, `2B` or a plain number as an integer."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kMB]?)", value) if isinstance(value, str) else None
-    return round(float(match[1]) * UNITS[match[2]]) if match else value
-
-
-Count = Annotated[
-    int,
-    BeforeValidator(parse_count, json_schema_input_type=int | str),
-    Field(gt=0),
-]
+MADE_OF = "corpus:"
 
 
 class Turns(Settings):
@@ -65,7 +44,7 @@ class CorpusSettings(Settings):
     kind: Literal["corpus"] = "corpus"
     source: str
     """`world:NAME` (generated), a Hugging Face data set id, or a local file or directory; in a recipe also a
-    described corpus, `shipped:FILE/NAME` or `FILE.yaml:NAME`."""
+    described corpus, `shipped:FILE/NAME` or `FILE.yaml:NAME`. `corpus:NAME`: made of another corpus by `synthesis`."""
     file: str | None = None
     """File inside the data set, for example `text/train.jsonl`."""
     seed: int | None = None
@@ -82,12 +61,18 @@ class CorpusSettings(Settings):
     """Fields that make a dialogue."""
     rejected: Rejected | None = None
     """How the rejected answer of a preference pair is found; needs `turns`."""
+    synthesis: Synthesis | None = None
+    """How rows are made of those of another corpus."""
     hold_out: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Share of the rows kept out of training, chosen by a hash of their id."""
     limit: Count | None = None
     """At most so many rows, the first ones after the split."""
     max_characters: Count | None = None
     """Rows with more characters are left out, and counted."""
+    steps: list[Step] = []
+    """Curation: what is done to the rows, in this order."""
+    keep_dropped: bool = False
+    """Keep the text of every document that a step drops (else of a few for each reason)."""
     licence: Annotated[str | None, Field(validate_default=True)] = None
     """Licence of the source: an SPDX id, another name, or `unknown`; a generated world needs none."""
     consent: Annotated[Consent | None, Field(validate_default=True)] = None
@@ -124,6 +109,23 @@ class CorpusSettings(Settings):
             raise ValueError("rejected needs turns: say which fields hold the question and the answer")
         return self
 
+    @model_validator(mode="after")
+    def _synthesis_of_a_corpus(self) -> CorpusSettings:
+        made = self.source.startswith(MADE_OF)
+        if made != (self.synthesis is not None):
+            raise ValueError(f"synthesis and source: {MADE_OF}NAME need each other")
+        if made and (self.licence or self.consent or self.phi or self.synthetic):
+            raise ValueError("licence, consent, phi and synthetic follow from the corpus that it is made of")
+        return self
+
+    @property
+    def made_of(self) -> list[str]:
+        """Names of the corpora that this one is made of, the text's own first."""
+        if self.synthesis is None:
+            return []
+        like = self.synthesis.like if isinstance(self.synthesis, EntitiesSettings) else None
+        return [self.source.removeprefix(MADE_OF), *([like] if like else [])]
+
 
 class CurationSettings(Settings):
     """Who does the work of curation; never changes what comes out."""
@@ -144,14 +146,16 @@ class TokensSettings(Settings):
     """Mixes corpora to a token budget, tokenises them and packs them into rows of `max_length` tokens."""
 
     kind: Literal["tokens"] = "tokens"
-    mixture: dict[str, Annotated[float, Field(gt=0)]]
-    """Corpus name to its share of the tokens; shares are normalised to 1."""
+    mixture: Mixture
+    """Corpus name to its share of the tokens, or a `MixtureSettings`."""
     tokens: Count | None = None
-    """Token budget over all corpora; whole documents are taken until it is reached."""
+    """Token budget over all corpora."""
     epochs: Annotated[float, Field(gt=0)] | None = None
     """Instead of a budget: passes over the first corpus of the mixture; the others follow their shares."""
     max_length: Annotated[int, Field(gt=1)]
     """Row length in tokens. Longer documents are split (running text) or refused (dialogues)."""
+    truncate: bool = False
+    """Cut dialogues at `max_length` instead of refusing them; how many is counted."""
     chat_template: str | None = None
     """Jinja text used for dialogues instead of the tokenizer's own template."""
     seed: int = 0

@@ -11,6 +11,8 @@ from residency.artifact import read_manifest
 from residency.data import sources
 from residency.data.schema import recognise
 from residency.data.settings import CorpusSettings
+from residency.data.synthesis import function
+from residency.data.synthesis_settings import GenerateSettings
 from residency.errors import ResidencyError
 from residency.recipes import gates
 from residency.recipes.plan import Plan, PlannedStage
@@ -47,6 +49,8 @@ def _check_corpus(plan: Plan, name: str, settings: CorpusSettings) -> list[str]:
         return [
             f"corpus {name}: {settings.source} is not here, and this machine is offline: `run` would stop"
         ]
+    if settings.synthesis is not None:
+        return _check_synthesis(plan, name, settings)
     if settings.source.startswith(sources.WORLD):
         return []
     if not sources.is_local(settings.source):
@@ -55,6 +59,19 @@ def _check_corpus(plan: Plan, name: str, settings: CorpusSettings) -> list[str]:
     if row is None:
         raise ResidencyError(f"corpora.{name}: {settings.source} has no rows")
     recognise(row, settings.turns)
+    return []
+
+
+def _check_synthesis(plan: Plan, name: str, settings: CorpusSettings) -> list[str]:
+    """The writer is here: a function that can be imported, or a model."""
+    if isinstance(settings.synthesis, GenerateSettings) and settings.synthesis.call:
+        function(settings.synthesis.call)
+    for directory, identity in plan.stages[f"corpus-{name}"].outside.values():
+        if not (directory / "config.json").exists():
+            raise ResidencyError(
+                f"corpora.{name}.synthesis.model: {identity} is not here",
+                cure="Download it, or give its directory",
+            )
     return []
 
 

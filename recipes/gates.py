@@ -27,7 +27,9 @@ def check(plan: Plan) -> list[str]:
     """
     notes = []
     for stage in plan.stages.values():
-        if stage.trains:
+        if stage.kind == "corpus":
+            _check_writer(plan, stage)
+        elif stage.trains:
             _check_trackers(plan, stage)
         elif stage.kind == "export":
             passport = planned(plan, stage)
@@ -53,7 +55,32 @@ def planned(plan: Plan, stage: PlannedStage) -> list[Entry]:
 
 def _of_corpus(plan: Plan, stage: PlannedStage) -> Entry:
     settings = CorpusSettings.model_validate(stage.settings)
-    return of_corpus(stage.name.removeprefix("corpus-"), settings)
+    scrubbed = any(step.kind == "phi" and step.mode != "fail" for step in settings.steps)
+    name = stage.name.removeprefix("corpus-")
+    return of_corpus(name, settings, scrubbed=scrubbed, made_from=_made_from(plan, stage, settings))
+
+
+def _made_from(plan: Plan, stage: PlannedStage, settings: CorpusSettings) -> list[Entry]:
+    """Entries of what a synthetic corpus is made of, the writing model's among them."""
+    made_of = [_of_corpus(plan, plan.stages[f"corpus-{name}"]) for name in settings.made_of]
+    for directory, _ in stage.outside.values():
+        if (directory / "manifest.json").exists():
+            made_of += read_manifest(directory).passport
+    return made_of
+
+
+def _check_writer(plan: Plan, stage: PlannedStage) -> None:
+    """A function of the user's may send what it reads elsewhere; a model in a directory cannot."""
+    settings = CorpusSettings.model_validate(stage.settings)
+    synthesis = settings.synthesis
+    if synthesis is None or synthesis.kind != "generate" or synthesis.call is None:
+        return
+    if reason := forbidden(_made_from(plan, stage, settings), "judge"):
+        raise ResidencyError(
+            f"corpora.{stage.name.removeprefix('corpus-')}.synthesis.call = {synthesis.call}: {reason}",
+            cure="Use a model that runs here: synthesis.model",
+            code=Exit.GATE_REFUSED,
+        )
 
 
 def _check_trackers(plan: Plan, stage: PlannedStage) -> None:

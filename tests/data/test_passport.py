@@ -124,7 +124,7 @@ def test_a_custom_non_commercial_source_makes_the_export_non_commercial() -> Non
 
 
 def test_synthetic_text_inherits_the_strictest_terms() -> None:
-    settings = CorpusSettings(source="corpus:books", synthetic="templates")
+    settings = CorpusSettings.model_validate({"source": "corpus:books", "synthesis": {"kind": "templates"}})
     books = entry("books", "CC-BY-4.0", phi="none", languages=["en"])
     notes = entry("notes", "CC-BY-NC-4.0", phi="possible", languages=["de"])
     made = passport.of_corpus("instructions", settings, made_from=[books, notes])

@@ -149,3 +149,20 @@ def test_evaluation_carries_the_model_and_its_items(tmp_path: Path) -> None:
     chain.run(made)
     entries = read_manifest(made.stages["ask"].artifact).passport
     assert [(entry["corpus"], entry.get("stage")) for entry in entries] == [("text", "base"), ("items", None)]
+
+
+def test_a_function_is_shown_no_credentialed_text(tmp_path: Path) -> None:
+    synthesis = "{kind: generate, call: 'builtins:list', prompt: '{title}'}"
+    change = f"corpora.made={{source: corpus:notes, synthesis: {synthesis}}}"
+    check.check(plan(tmp_path, change))
+    told = refused(check.check, plan(tmp_path, change, "corpora.notes.consent=credentialed"))
+    assert "corpora.made.synthesis.call = builtins:list: it is made of notes" in told
+    assert "shown to a judge elsewhere. Use a model that runs here" in told
+
+
+def test_synthetic_text_is_gated_as_what_it_is_made_of(tmp_path: Path) -> None:
+    change = "corpora.made={source: corpus:notes, synthesis: {kind: templates}}"
+    made = plan(tmp_path, change, "corpora.notes.consent=credentialed", "stages.cpt.mixture={made: 1}")
+    assert gates.check(made) == [
+        "export: it is made of made, whose consent is credentialed: it may not be published"
+    ]
