@@ -10,6 +10,7 @@ import pyarrow.parquet
 import pytest
 
 from residency.data import sources
+from residency.data.faults import Fault
 from residency.data.settings import CorpusSettings
 from residency.errors import ResidencyError
 
@@ -155,3 +156,48 @@ def test_a_file_of_another_kind(tmp_path: Path) -> None:
     (tmp_path / "a.docx").write_text("x")
     with pytest.raises(ResidencyError, match=r"a\.docx: not a data file"):
         identity(tmp_path / "a.docx")
+
+
+def test_one_file_is_read_as_in_its_source(tmp_path: Path) -> None:
+    (tmp_path / "b").mkdir()
+    for name in ("a.jsonl", "b/a.jsonl.gz", "b/c.csv", "b/c.tsv"):
+        text = '{"text": "a"}\n' if "jsonl" in name else "text\na\n"
+        (tmp_path / name).write_bytes(gzip.compress(text.encode()) if name.endswith(".gz") else text.encode())
+    files = sources.named(sources.locate(CorpusSettings(source=str(tmp_path), licence="CC0-1.0")) or [])
+    assert [name for _, name in files] == ["a", "b:a", "b:c.csv", "b:c.tsv"]
+    assert [row for path, name in files for row in sources.read_file(path, name)] == read(tmp_path)
+
+
+def test_damaged_rows_come_as_faults_where_they_are_asked_for(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"text": "a"}\n{"text": \n{"text": "b"}\n')
+    settings = CorpusSettings(source=str(path), licence="CC0-1.0")
+    good, fault, last = sources.read(settings, 0, strict=False)
+    assert (good, last) == ({"text": "a", "id": "a:1"}, {"text": "b", "id": "a:3"})
+    assert fault == Fault("a:2", "not_json", f"{path}:2: not JSON (Expecting value, column 10)")
+    assert list(sources.read_file(path, "a", strict=False)) == [good, fault, last]
+    with pytest.raises(ResidencyError, match="Mend or remove the row"):
+        list(sources.read_file(path, "a"))
+
+
+def test_a_file_that_is_not_what_its_name_says_stops_before_any_work(tmp_path: Path) -> None:
+    (tmp_path / "a.parquet").write_text("no parquet")
+    with pytest.raises(ResidencyError, match="not a Parquet file"):
+        identity(tmp_path / "a.parquet")
+    (tmp_path / "a.jsonl").write_bytes(gzip.compress(b"{}"))
+    with pytest.raises(ResidencyError, match="is packed by gzip"):
+        identity(tmp_path / "a.jsonl")
+
+
+def test_hidden_files_and_notices_are_no_data(tmp_path: Path) -> None:
+    for name in (
+        ".cache/a.jsonl",
+        ".git/b.txt",
+        "README.md",
+        "CHANGELOG.md",
+        "dataset_infos.json",
+        "a.jsonl",
+    ):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text('{"text": "a"}\n')
+    assert [row["id"] for row in read(tmp_path)] == ["a:1"]
