@@ -6,26 +6,14 @@ stage's own process, and lies in `work`, from where every task reads it."""
 from __future__ import annotations
 
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
-
-from residency.data.steps.boilerplate import Boilerplate
-from residency.data.steps.language import Language
-from residency.data.steps.normalise import Normalise
-from residency.data.steps.phi import Phi
-from residency.data.steps.quality import Quality
-from residency.data.steps.repetition import Repetition
 
 from residency.data import parts
 from residency.data.curation import Named, Steps
 from residency.data.exam_index import ExamIndex
 from residency.data.steps import settings as kinds
-from residency.data.steps.decontaminate import Decontaminate
-from residency.data.steps.domain import Domain
-from residency.data.steps.duplicates import Duplicates
-from residency.data.steps.function import Function
-from residency.data.steps.paragraphs import Paragraphs
-from residency.data.steps.rank import Rank
 
 EXAM, REFERENCE = "exam:", "corpus:"  # roles of a corpus stage's parents
 
@@ -41,33 +29,20 @@ def build(steps: list[Any], parents: dict[str, Path], work: Path) -> Steps:
     """
     return [
         Named(f"{number}-{step.kind}", _step(step, parents, work)) for number, step in enumerate(steps, 1)
-    ]  # type: ignore[misc]
+    ]
 
 
 def _step(step: Any, parents: dict[str, Path], work: Path) -> Any:
+    """An object of the class that is named like the step's kind, in the module of that name."""
+    made = getattr(import_module(f"residency.data.steps.{step.kind}"), step.kind.capitalize())
     match step:
         case kinds.DecontaminateSettings():
-            return Decontaminate(step, _exam_index(parents, work / "exams"))
+            return made(step, _exam_index(parents, work / "exams"))
         case kinds.RankSettings(like=str(name)):
-            return Rank(step, _model(parents, name, work))
-        case kinds.RankSettings():
-            return Rank(step)
+            return made(step, _model(parents, name, work))
         case kinds.DomainSettings():
-            return Domain(step, _model(parents, step.like, work), _model(parents, step.unlike, work))
-    return PLAIN[type(step)](step)
-
-
-PLAIN: dict[type, Any] = {
-    kinds.NormaliseSettings: Normalise,
-    kinds.LanguageSettings: Language,
-    kinds.BoilerplateSettings: Boilerplate,
-    kinds.QualitySettings: Quality,
-    kinds.RepetitionSettings: Repetition,
-    kinds.ParagraphsSettings: Paragraphs,
-    kinds.DuplicatesSettings: Duplicates,
-    kinds.PhiSettings: Phi,
-    kinds.FunctionSettings: Function,
-}
+            return made(step, _model(parents, step.like, work), _model(parents, step.unlike, work))
+    return made(step)
 
 
 def _exam_index(parents: dict[str, Path], directory: Path) -> Path:
