@@ -104,12 +104,10 @@ def predicted_balance(costs: Costs, batch_size: int, world_size: int, micro: int
 def _groups(by_cost: Ints, start: int, group: int, random: np.random.Generator) -> list[Ints]:
     """Groups of rows of similar cost in random order, cut so that whole ones begin at multiples of `group`.
 
-    What a window lacks to whole groups stands at its two ends; these rows are of any cost.
+    What a window lacks to whole groups stands at its two ends: its cheapest rows, which meet those of the next window
+    there, or empty ones.
     """
     head = min(-start % group, len(by_cost))
-    whole, tail = divmod(len(by_cost) - head, group)
-    labels = random.permutation(whole + 2)  # 0 is the head, 1 the tail
-    sizes = np.where(labels == 0, head, np.where(labels == 1, tail, group))
-    pieces = np.split(by_cost, np.cumsum(sizes)[:-1])
-    by_label = [pieces[place] for place in np.argsort(labels)]
-    return [by_label[0], *by_label[2:], by_label[1]]
+    tail = (len(by_cost) - head) % group
+    groups = by_cost[head + tail :].reshape(-1, group)
+    return [by_cost[:head], random.permutation(groups).reshape(-1), by_cost[head : head + tail]]

@@ -19,6 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 from residency.artifact import write_json
 
 IGNORED = -100  # label of a token without loss, as torch's cross entropy has it
+PADDING = 512  # tokens after which positions of padding restart: attention over padding stays cheap
 
 
 class ShardWriter:
@@ -90,7 +91,7 @@ class PackedRows:
     def __getitem__(self, index: int) -> dict[str, NDArray[np.int64]]:
         """One row, int64 arrays `[max_length]`: `input_ids`, `labels`, `position_ids`.
 
-        Positions restart at each segment and at the padding. Labels are -100 at the first token of a segment,
+        Positions restart at each segment, at the padding and every `PADDING` tokens of it. Labels are -100 at the first token of a segment,
         at tokens without loss and in the padding. A row behind the last one is all padding.
         """
         assert index >= 0, index
@@ -105,18 +106,35 @@ class PackedRows:
             labels[at] = IGNORED
             positions[at:stop] = np.arange(end - start)
             at = stop
-        positions[at:] = np.arange(self.max_length - at)
+        positions[at:] = np.arange(self.max_length - at) % PADDING
         return {"input_ids": ids, "labels": labels, "position_ids": positions}
 
     def squares(self) -> NDArray[np.float64]:
-        """Sum of the squared lengths of each row's segments, its padding one of them, `[rows]`."""
-        lengths = np.diff(self._segments, axis=1)[:, 0].astype(np.float64)
-        padding = self.max_length - np.add.reduceat(lengths, self._rows[:-1])
-        squares: NDArray[np.float64] = np.add.reduceat(lengths**2, self._rows[:-1]) + padding**2
-        return squares
+        """See `squared_lengths`."""
+        return squared_lengths(self._segments, self._rows, self.max_length)
 
     def _row(self, index: int) -> list[list[int]]:
         if index >= len(self):
             return []
         segments: Any = self._segments[self._rows[index] : self._rows[index + 1]]
         return list(segments.tolist())
+
+
+def squared_lengths(
+    segments: NDArray[np.int64], rows: NDArray[np.int64], max_length: int
+) -> NDArray[np.float64]:
+    """Sum of the squared lengths of each row's segments, those of its padding among them, `[rows]`.
+
+    Args:
+        segments: `[segments, 2]`, start and end.
+        rows: `[rows + 1]`, where each row's segments start.
+    """
+    lengths = (segments[:, 1] - segments[:, 0]).astype(np.float64)
+    padding = max_length - np.add.reduceat(lengths, rows[:-1])
+    squares: NDArray[np.float64] = np.add.reduceat(lengths**2, rows[:-1]) + padding_squares(padding)
+    return squares
+
+
+def padding_squares(tokens: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The same of stretches of padding; a whole row's is that of an empty row."""
+    return tokens // PADDING * PADDING**2 + (tokens % PADDING) ** 2

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from residency.data.shards import PackedRows, ShardWriter
+from residency.data.shards import PackedRows, ShardWriter, padding_squares
 
 
 @pytest.fixture
@@ -33,6 +33,7 @@ def test_rows_as_the_trainer_sees_them(rows: PackedRows) -> None:
 
 
 def test_a_row_behind_the_last_is_padding(rows: PackedRows) -> None:
+    assert rows.squares().tolist() == [4**2 + 3**2, 2**2 + 3**2 + 2**2]
     empty = rows[2]
     assert empty["input_ids"].tolist() == [2] * 7
     assert empty["labels"].tolist() == [-100] * 7
@@ -46,3 +47,13 @@ def test_large_vocabularies_take_four_bytes(tmp_path: Path, vocabulary: int, byt
     writer.finish(np.array([[0, 2]]), np.array([0, 1]), np.array([0, 1]), max_length=2, pad=0)
     assert (tmp_path / "shards" / "tokens.bin").stat().st_size == 2 * bytes_each
     assert PackedRows(tmp_path / "shards")[0]["input_ids"].tolist() == [1, vocabulary - 1]
+
+
+def test_positions_of_padding_restart(tmp_path: Path) -> None:
+    writer = ShardWriter(tmp_path / "shards", 300)
+    writer.append([[1, 2]], [[0, 1]])
+    writer.finish(np.array([[0, 2]]), np.array([0, 1]), np.array([0, 1]), max_length=1500, pad=0)
+    rows = PackedRows(tmp_path / "shards")
+    assert np.flatnonzero(rows[0]["position_ids"] == 0).tolist() == [0, 2, 514, 1026]
+    assert rows.squares().tolist() == [2**2 + 2 * 512**2 + 474**2]
+    assert padding_squares(np.array([1500.0])).tolist() == [2 * 512**2 + 476**2]
