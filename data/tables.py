@@ -84,8 +84,8 @@ def parquet_file(path: Path) -> ParquetFile:
     if not head.startswith(b"PAR1"):
         refuse_foreign(path, head)
     try:
-        # Buffered: else the whole of a row group's column is held, which may be the file.
-        file = pyarrow.parquet.ParquetFile(path, buffer_size=2**20)
+        # Through a buffer and not in advance: else a row group's column is held whole, which may be the file.
+        file = pyarrow.parquet.ParquetFile(path, buffer_size=2**20, pre_buffer=False)
     except (pyarrow.ArrowException, OSError) as error:
         raise ResidencyError(
             f"{path}: not a Parquet file ({_first_line(error)})", cure="Fetch it again"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import random
 import subprocess
 import sys
 from collections.abc import Callable
@@ -234,8 +235,9 @@ def test_a_wrong_file_is_seen_before_it_is_read(tmp_path: Path) -> None:
             formats.probe(tmp_path / name)
 
 
+# Not ru_maxrss, which keeps the peak of the process that was forked.
 PEAK = """
-import resource, sys
+import re, sys
 from pathlib import Path
 from residency.data import formats
 from residency.errors import ResidencyError
@@ -244,7 +246,7 @@ try:
     print([row.get("text") if isinstance(row, dict) else row.reason for row in found])
 except ResidencyError as error:
     print(error)
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+print(int(re.search(r"VmHWM:\\s*(\\d+)", Path("/proc/self/status").read_text())[1]) // 1024)
 """
 
 
@@ -289,3 +291,16 @@ def test_200_mb_without_an_end_take_less_than_700_mib(
     assert said in answer
     assert int(peak) < 700
     (tmp_path / name).unlink()
+
+
+def test_a_parquet_file_of_one_row_group_is_not_held(tmp_path: Path) -> None:
+    path, code = tmp_path / "a.parquet", PEAK.replace("list(formats.rows", "map(short, formats.rows")
+    texts = [random.Random(number).randbytes(10_000).hex() for number in range(10_000)]
+    table = pyarrow.table({"text": texts})
+    pyarrow.parquet.write_table(table, path, compression="none", use_dictionary=False, row_group_size=10_000)
+    assert path.stat().st_size > 200e6
+    command = [sys.executable, "-c", "def short(row): return {'text': len(row['text'])}\n" + code, str(path)]
+    output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    answer, peak = output.rstrip().rsplit("\n", 1)
+    assert answer == str([20_000] * 10_000)
+    assert int(peak) < 150
