@@ -303,4 +303,4 @@ def test_a_parquet_file_of_one_row_group_is_not_held(tmp_path: Path) -> None:
     output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     answer, peak = output.rstrip().rsplit("\n", 1)
     assert answer == str([20_000] * 10_000)
-    assert int(peak) < 150
+    assert int(peak) < 220  # held whole, it takes 290
