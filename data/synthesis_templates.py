@@ -65,11 +65,12 @@ def instructions(
         row: normalised row of schema `text` or `choice`.
         terms: of the whole corpus.
     """
+    document = _Document(row, terms) if "text" in row else None
     for template in settings.templates:
         random = Random(f"{seed} {row['id']} {template}")
-        if ("text" in row) != (template != "exam"):
+        if (document is None) != (template == "exam"):
             continue
-        made = _exam(row, random) if template == "exam" else MAKERS[template](_Document(row, terms), random)
+        made = _exam(row, random) if document is None else MAKERS[template](document, random)
         for asked, answer in islice(made, settings.per_document):
             yield template, (random.choice(WORDINGS[template]).format(**asked), answer)
 
@@ -144,20 +145,28 @@ def _continue(document: _Document, random: Random) -> Made:
 
 
 def _judge(document: _Document, random: Random) -> Made:
-    for number, (sentence, term) in enumerate(_holding(document, random)):
-        if number % 2 == 0:
+    """True and false statements in turns, so that neither is the better guess."""
+    false = random.random() < 0.5
+    for sentence, term in _holding(document, random):
+        if not false:
             yield {"sentence": sentence}, "True."
-            continue
-        others = [
-            other
-            for other in document.nouns
-            if other[-2:] == term[-2:]  # number and kind of word
-            and other not in sentence.lower()
-            and not set(other.split()) & set(term.split())
-            and (" " in other) == (" " in term)
-        ]
-        if others and (false := _replace(sentence, term, random.choice(others))) is not None:
-            yield {"sentence": false}, f"False. {sentence}"
+        else:
+            others = [other for other in document.nouns if _could_stand_for(other, term, sentence)]
+            changed = _replace(sentence, term, random.choice(others)) if others else None
+            if changed is None:
+                continue
+            yield {"sentence": changed}, f"False. {sentence}"
+        false = not false
+
+
+def _could_stand_for(other: str, term: str, sentence: str) -> bool:
+    """Whether a sentence with the other term would be grammatical and say something else."""
+    return (
+        other[-2:] == term[-2:]  # number and kind of word
+        and (" " in other) == (" " in term)
+        and other not in sentence.lower()
+        and not set(other.split()) & set(term.split())
+    )
 
 
 def _exam(row: Row, random: Random) -> Made:

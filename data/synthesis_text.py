@@ -26,7 +26,8 @@ LOST_REFERENCE = re.compile(
 )
 BROKEN = re.compile(
     r"\(\s|\s[,.;)]|\b(?:in|see|from|of|and|by|shown in|illustrated in)\s*[.,;]|[<>{}|_]|https?:|"
-    r"\b(?:credit|chapter|section|figure|table|this|these|aforementioned|previous|above|below|earlier|later you)\b",
+    r"\b(?:credit|he|she|his|her|hers|him|chapter|section|figure|table|this|these|aforementioned|"
+    r"previous|above|below|earlier)\b",
     re.I,
 )
 NOUN = re.compile(
