@@ -14,6 +14,7 @@ from residency.data.words import WordHashes, hash_words
 
 Row = dict[str, Any]
 Texts = Callable[[str], str]
+SPOKEN = ("text", "prompt", "messages", "chosen", "rejected", "replies", "options")  # fields with what a row says
 
 
 class Batch:
@@ -73,7 +74,7 @@ class CurationStep(Protocol):
 
 def pieces(row: Row) -> Iterator[str]:
     """Every piece of text of a row, in the order of reading."""
-    for key in ("text", "prompt", "messages", "chosen", "rejected", "options"):
+    for key in SPOKEN:
         value = row.get(key)
         if isinstance(value, str):
             yield value
@@ -84,7 +85,7 @@ def pieces(row: Row) -> Iterator[str]:
 def rewritten(row: Row, change: Texts) -> Row:
     """A copy of a row with `change` applied to every piece of text."""
     changed = dict(row)
-    for key in ("text", "prompt", "messages", "chosen", "rejected", "options"):
+    for key in SPOKEN:
         value = row.get(key)
         if isinstance(value, str):
             changed[key] = change(value)

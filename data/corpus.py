@@ -7,7 +7,6 @@ where it is when other rows come or go. Every row that is left out is counted un
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections import Counter
 from collections.abc import Iterator
@@ -84,9 +83,7 @@ def rows(artifact: Path, part: Part) -> Iterator[Row]:
     path = artifact / f"{part}.jsonl"
     if not path.exists():
         raise ResidencyError(f"{artifact.name} has no {part} rows", cure="Set hold_out on this corpus")
-    with path.open(encoding="utf-8") as file:
-        for line in file:
-            yield json.loads(line)
+    yield from parts.load(path)
 
 
 def schema_of(artifact: Path) -> str:

@@ -180,6 +180,8 @@ def curate(
         if local or decided:
             told += [_added(several) for several in zip(*(note["steps"] for note in notes), strict=True)]
         counts = {name: note["documents"] for name, note in zip(counts, notes, strict=True)}
+        for name in counts:  # of a large corpus the disk holds two walks at most
+            (source / name).unlink(missing_ok=True)
         if observer:
             _decide(target, counts, observer.step)
         source, decided = target, observer

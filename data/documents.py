@@ -3,11 +3,12 @@ memory."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from residency.data.parts import parse
 
 
 class Documents:
@@ -24,7 +25,7 @@ class Documents:
         rows = []
         for number in numbers:
             self._file.seek(self._starts[number])
-            rows.append(json.loads(self._file.readline()))
+            rows.append(parse(self._file.readline()))
         return rows
 
     def sample(self, count: int) -> list[int]:

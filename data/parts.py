@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
+import orjson
+
 from residency.artifact import write_json
 
 Row = dict[str, Any]
@@ -30,14 +32,26 @@ def whole(path: Path) -> Iterator[IO[bytes]]:
 
 def dump(row: Row) -> bytes:
     """One line of JSON."""
-    return json.dumps(row, ensure_ascii=False).encode() + b"\n"
+    try:
+        return orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE)
+    except TypeError:  # half a surrogate pair, which a step may still mend
+        text = json.dumps(row, ensure_ascii=False, separators=(",", ":"))
+        return text.encode("utf-8", "surrogatepass") + b"\n"
+
+
+def parse(line: bytes) -> Row:
+    """The row of a line that `dump` wrote."""
+    try:
+        row: Row = orjson.loads(line)
+    except orjson.JSONDecodeError:
+        row = json.loads(line.decode("utf-8", "surrogatepass"))
+    return row
 
 
 def load(path: Path) -> Iterator[Row]:
     """The rows of a part."""
     with path.open("rb") as file:
-        for line in file:
-            yield json.loads(line)
+        yield from map(parse, file)
 
 
 def write_parts(directory: Path, rows: Iterable[Row], prefix: str) -> dict[str, int]:
@@ -63,7 +77,7 @@ def batches(path: Path) -> Iterator[list[Row]]:
     size = 0
     with path.open("rb") as file:
         for line in file:
-            rows.append(json.loads(line))
+            rows.append(parse(line))
             size += len(line)
             if len(rows) == BATCH_ROWS or size >= BATCH_BYTES:
                 yield rows

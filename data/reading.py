@@ -17,7 +17,8 @@ from typing import Any
 from residency.data import contrast, parts, sources
 from residency.data.batch import pieces
 from residency.data.faults import Fault
-from residency.data.schema import Schema, normalise, recognise, why_empty
+from residency.data.fields import RowError
+from residency.data.schema import Schema, normalise, recognise, spoilt, why_empty
 from residency.data.settings import CorpusSettings
 from residency.errors import ResidencyError
 
@@ -91,8 +92,8 @@ class Reading:
                     f"{settings.source}: row {id} is {schema}, the first row is {self.schema}",
                 )
             made = normalise(row, schema, settings.turns)
-        except ResidencyError as error:
-            return Fault(id, "malformed", str(error))
+        except RowError as error:
+            return Fault(id, error.reason, str(error))
         if settings.rejected:
             answered = contrast.answered(row, made, settings.rejected)
             made |= {"group": answered.group, "document": answered.document}
@@ -101,8 +102,8 @@ class Reading:
         # What was made of one document stays on one side.
         if self._held_out(str(row.get("made_of", id)) if self.settings.synthesis else id):
             made["held_out"] = True
-        if any(_half_surrogate(piece) for piece in pieces(made)) and not self._mends():
-            return Fault(id, "half_surrogate", f"row {id}: half a surrogate pair in its text")
+        if not self._mends() and (fault := spoilt(made)):
+            return fault
         return made
 
     def _mends(self) -> bool:
@@ -149,13 +150,3 @@ def gathered(reading: Reading) -> Read:
         )
     names = {name: count for note in notes for name, count in note["parts"].items()}
     return Read(names, counts["documents"], counts["characters"], dropped)
-
-
-def _half_surrogate(text: str) -> bool:
-    if text.isascii():
-        return False
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return True
-    return False

@@ -44,18 +44,16 @@ def main() -> None:
     rows, near = corpus(Random(0))
     with tempfile.TemporaryDirectory(prefix="residency-bench-") as name:
         directory = Path(name)
-        (directory / "source").mkdir()
-        counts = parts.write_parts(directory / "source", rows, "00000")
         seconds: dict[str, list[float]] = {"ours": [], "datatrove": []}
         left: dict[str, set[str]] = {}
         for turn in range(ROUNDS):
             # datatrove takes minutes: it runs once, between two of ours.
             for side in ("ours", "datatrove") if turn == 1 else ("ours",):
                 work = directory / f"{side}-{turn}"
+                work.mkdir()
+                written = parts.write_parts(work, rows, "00000")
                 start = time.perf_counter()
-                left[side] = (
-                    ours(directory / "source", counts, work) if side == "ours" else theirs(rows, work)
-                )
+                left[side] = ours(work, written) if side == "ours" else theirs(work, written)
                 seconds[side].append(time.perf_counter() - start)
     size = sum(len(row["text"].encode()) for row in rows) / 1e6
     figures = [
@@ -101,15 +99,14 @@ def _distinct(texts: list[str]) -> Any:
     return stays == np.arange(len(texts))
 
 
-def ours(source: Path, counts: dict[str, int], work: Path) -> set[str]:
+def ours(work: Path, written: dict[str, int]) -> set[str]:
     """Ids that stay."""
-    work.mkdir()
     steps: Any = [Named("1-duplicates", Duplicates(DuplicatesSettings()))]
-    curated = curate(work, source, counts, steps, CurationSettings(workers=1), keep_dropped=False)
+    curated = curate(work, work, written, steps, CurationSettings(workers=1), keep_dropped=False)
     return {row["id"] for name in curated.names for row in parts.load(curated.directory / name)}
 
 
-def theirs(rows: list[dict[str, Any]], work: Path) -> set[str]:
+def theirs(work: Path, written: dict[str, int]) -> set[str]:
     """Ids that stay behind datatrove's four stages."""
     from datatrove.executor import LocalPipelineExecutor
     from datatrove.pipeline.dedup import MinhashDedupCluster, MinhashDedupFilter, MinhashDedupSignature
@@ -117,15 +114,11 @@ def theirs(rows: list[dict[str, Any]], work: Path) -> set[str]:
     from datatrove.pipeline.readers import JsonlReader
     from datatrove.pipeline.writers import JsonlWriter
 
-    work.mkdir()
-    (work / "in").mkdir()
-    with (work / "in" / "rows.jsonl").open("wb") as file:
-        file.writelines(map(parts.dump, rows))
     config = MinhashConfig(n_grams=5, num_buckets=14, hashes_per_bucket=8)
     signatures, buckets, removed, out = (
         str(work / name) for name in ("signatures", "buckets", "removed", "out")
     )
-    reader = JsonlReader(str(work / "in"))
+    reader = JsonlReader(str(work), paths_file=None, glob_pattern="00000-*.jsonl")
     stages: list[list[Any]] = [
         [reader, MinhashDedupSignature(signatures, config)],
         [MinhashDedupBuckets(signatures, buckets, config=config)],
