@@ -29,7 +29,9 @@ def resolve(raw: Raw, folder: Path) -> None:
         ResidencyError: no such file or corpus.
     """
     corpora = raw.values.get("corpora")
-    for name, corpus in (corpora if isinstance(corpora, dict) else {}).items():
+    if not isinstance(corpora, dict):
+        return
+    for name, corpus in corpora.items():
         source = corpus.get("source") if isinstance(corpus, dict) else None
         if not isinstance(source, str) or not (source.startswith(SHIPPED) or ".yaml:" in source):
             continue
