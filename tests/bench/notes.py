@@ -253,7 +253,7 @@ LINES: dict[str, dict[str, list[str]]] = {
             "[account]. Remote session from [ip].", "Message sent to [email] and posted to [url].",
         ],
         "referral": [
-            "Re: [name]", "[date]", "[address]", "Dear colleague, thank you for seeing this [age] patient, last reviewed on [date].",
+            "[name]", "[date]", "[address]", "Dear colleague, thank you for seeing this [age] patient, last reviewed on [date].",
             "[ssn]; [record].", "HbA1c was 7.2% and LDL 3.4 mmol/L; Stage 2 disease since 2015, vitamin B12 300 pg/mL.",
             "Please reply to [email] or telephone [phone].", "[account]", "Forms: [url]",
         ],
