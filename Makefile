@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/installed
 
-.PHONY: install quickstart test test-all test-cluster check format bench bench-train schema clean
+.PHONY: install quickstart test test-all test-cluster check format bench bench-train bench-data schema clean
 
 install: $(STAMP)
 
@@ -42,14 +42,22 @@ format: $(STAMP)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: bench-train
+bench: bench-train bench-data
 
 bench-train: $(STAMP)
 	$(BIN)/python tests/bench/train.py
 	$(BIN)/python tests/bench/table.py
 
+# RESIDENCY_MIRROR names the directory with the data sets.
+bench-data: $(STAMP)
+	for subject in tokens packing mixture quality duplicates decontamination rank phi scale; do \
+		$(BIN)/python -m tests.bench.data_$$subject || exit 1; \
+	done
+	$(BIN)/python tests/bench/table.py
+
 schema: $(STAMP)
 	$(BIN)/residency schema > docs/recipe.schema.json
+	$(BIN)/python -m residency.recipes.corpora > docs/corpora.schema.json
 
 clean:
 	rm -rf $(VENV) build dist src/*.egg-info .mypy_cache .ruff_cache .pytest_cache

@@ -50,15 +50,33 @@ def run(plan: Plan, *, verify: bool = False) -> None:
     """
     paths = plan.paths
     with locked(paths):
-        for absent in plan.absent.values():
-            raise absent
-        if plan.base:
-            plan.base.fetch()
-        write_json(paths.recipe, describe(plan))
+        _prepare(plan)
         with Progress(paths.events, plan) as progress, _reported(plan):
             worked = [_bring(plan, stage, progress, verify) for stage in plan.stages.values()]
         if any(worked) or not paths.report.exists():
             conclude(plan)
+
+
+def build_corpora(plan: Plan) -> None:
+    """Bring only the corpora of the plan to their artifacts, before any accelerator is held.
+
+    Raises:
+        ResidencyError: as `run`.
+    """
+    with locked(plan.paths):
+        _prepare(plan)
+        with Progress(plan.paths.events, plan) as progress:
+            for stage in plan.stages.values():
+                if stage.kind == "corpus":
+                    _bring(plan, stage, progress, verify=False)
+
+
+def _prepare(plan: Plan) -> None:
+    for absent in plan.absent.values():
+        raise absent
+    if plan.base:
+        plan.base.fetch()
+    write_json(plan.paths.recipe, describe(plan))
 
 
 def _bring(plan: Plan, stage: PlannedStage, progress: Progress, verify: bool) -> bool:

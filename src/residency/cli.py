@@ -164,6 +164,18 @@ def doctor(mirror: Mirror = None) -> None:
 
 
 @data_app.command()
+def build(
+    recipe: RecipeFile, overrides: Overrides = None, runs: Runs = Path("runs"), mirror: Mirror = None
+) -> None:
+    """Read and curate the corpora of a recipe, and nothing else."""
+    from residency.recipes import chain, check
+
+    plan = _plan(recipe, overrides, runs, mirror)
+    check.check(plan)
+    chain.build_corpora(plan)
+
+
+@data_app.command()
 def show(
     source: Annotated[
         str,

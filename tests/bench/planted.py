@@ -49,7 +49,7 @@ def punctuated(text: str, random: Random) -> str:
 def rendered(item: Row, options: list[str]) -> str:
     """An exam item as it stands in a question bank."""
     lettered = (f"{letter}. {option}" for letter, option in zip("ABCDEFGH", options, strict=False))
-    return item["prompt"] + "\n" + "\n".join(lettered)
+    return "\n".join([item["prompt"], *lettered])
 
 
 def half(item: Row, random: Random) -> str:
