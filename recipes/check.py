@@ -11,10 +11,11 @@ from residency.artifact import read_manifest
 from residency.data import sources
 from residency.data.schema import recognise
 from residency.data.settings import CorpusSettings
-from residency.data.synthesis import function
 from residency.data.synthesis_settings import GenerateSettings
+from residency.data.user_function import load
 from residency.errors import ResidencyError
 from residency.recipes import gates
+from residency.recipes.check_steps import check_steps
 from residency.recipes.plan import Plan, PlannedStage
 from residency.recipes.schema import ScratchBase
 from residency.train.batches import accumulation
@@ -45,6 +46,7 @@ def check(plan: Plan, *, here: bool = True) -> list[str]:
 
 def _check_corpus(plan: Plan, name: str, settings: CorpusSettings) -> list[str]:
     """Its first row is read, so that a wrong file or wrong fields show now."""
+    check_steps(name, settings, len(plan.exams))
     if f"corpus-{name}" in plan.absent:
         return [
             f"corpus {name}: {settings.source} is not here, and this machine is offline: `run` would stop"
@@ -65,7 +67,7 @@ def _check_corpus(plan: Plan, name: str, settings: CorpusSettings) -> list[str]:
 def _check_synthesis(plan: Plan, name: str, settings: CorpusSettings) -> list[str]:
     """The writer is here: a function that can be imported, or a model."""
     if isinstance(settings.synthesis, GenerateSettings) and settings.synthesis.call:
-        function(settings.synthesis.call)
+        load(settings.synthesis.call)
     for directory, identity in plan.stages[f"corpus-{name}"].outside.values():
         if not (directory / "config.json").exists():
             raise ResidencyError(

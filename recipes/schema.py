@@ -116,9 +116,7 @@ def _explain(raw: Raw, fault: Any) -> str:
             return f"{raw.place(path[:-1])}: {key} is missing"
         case "union_tag_invalid":
             kinds = [kind.strip(" '") for kind in fault["ctx"]["expected_tags"].split(",")]
-            return (
-                f"{place}: unknown stage kind {fault['ctx']['tag']!r}{_nearest(fault['ctx']['tag'], kinds)}"
-            )
+            return f"{place}: unknown kind {fault['ctx']['tag']!r}{_nearest(fault['ctx']['tag'], kinds)}"
         case "union_tag_not_found":
             return f"{place}: {key}.kind is missing"
     value = fault["input"] if not isinstance(fault["input"], dict | list) else type(fault["input"]).__name__
@@ -153,6 +151,9 @@ def _known_keys(annotation: Any, path: Path_, values: Any) -> list[str]:
     if not path:
         return [field.alias or name for model in models for name, field in model.model_fields.items()]
     inner = values.get(path[0]) if isinstance(values, dict) else None
+    if isinstance(path[0], int):
+        items = get_args(get_args(annotation)[0] if get_origin(annotation) is Annotated else annotation)
+        return _known_keys(items[0], path[1:], values[path[0]]) if items else []
     if get_origin(annotation) is dict:
         return _known_keys(get_args(annotation)[1], path[1:], inner)
     for model in models:

@@ -5,14 +5,12 @@ importable where the recipe is run (the current directory is)."""
 
 from __future__ import annotations
 
-import importlib
-import sys
 from collections.abc import Callable
 from functools import cached_property
-from pathlib import Path
 
 from residency.data.batch import Batch
 from residency.data.steps.settings import FunctionSettings
+from residency.data.user_function import load
 from residency.errors import ResidencyError
 
 Judge = Callable[[str], str | None]
@@ -51,21 +49,3 @@ class Function:
 
     def __getstate__(self) -> dict[str, FunctionSettings]:
         return {"settings": self.settings}
-
-
-def load(call: str) -> Judge:
-    """The function of `module:function`.
-
-    Raises:
-        ResidencyError: no such module or function.
-    """
-    module, _, name = call.partition(":")
-    if str(Path.cwd()) not in sys.path:
-        sys.path.insert(0, str(Path.cwd()))
-    try:
-        found = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ResidencyError(
-            f"call = {call}: {error}", cure="Give module:function, importable from the current directory"
-        ) from error
-    return found  # type: ignore[no-any-return]

@@ -49,7 +49,7 @@ def test_the_small_recipe_itself_is_fine(tmp_path: Path) -> None:
     ("change", "message"),
     [
         ("stages.pretrain.learning_rat=1", "unknown key stages.pretrain.learning_rat. Did you mean learning_rate?"),
-        ("stages.pretrain.kind=pretrian", "unknown stage kind 'pretrian'. Did you mean pretrain?"),
+        ("stages.pretrain.kind=pretrian", "unknown kind 'pretrian'. Did you mean pretrain?"),
         ("stages.pretrain.tokens=many", "stages.pretrain.tokens = 'many': Input should be a valid integer"),
         ("stages.pretrain.batch_size=0", "stages.pretrain.batch_size = 0: Input should be greater than 0"),
         ("stages.pretrain.from=nowhere", "stages.pretrain.from = 'nowhere': no such stage"),
