@@ -65,16 +65,15 @@ def pack(
     The rows are shuffled or, where the segments come in an `ordered` way, sorted by the mean place of their segments.
     """
     row_of = best_fit(segments[:, 1] - segments[:, 0], max_length, random)
-    sizes = np.bincount(row_of)
-    rows = len(sizes)
+    rows = int(row_of.max(initial=-1)) + 1
     if ordered:
-        places = np.bincount(row_of, weights=np.arange(len(row_of)))
-        row_of = np.argsort(np.argsort(places / sizes, kind="stable"))[row_of]
+        places = np.bincount(row_of, weights=np.arange(len(row_of))) / np.bincount(row_of)
+        row_of = np.argsort(np.argsort(places, kind="stable"))[row_of]
     else:
         row_of = random.permutation(rows)[row_of]
     order = _sorted(row_of, rows)
     offsets = np.concatenate([[0], np.cumsum(np.bincount(row_of, minlength=rows))])
-    return segments[order], offsets.astype(np.int64)
+    return segments.take(order, axis=0), offsets.astype(np.int64)
 
 
 def _place(sizes: list[int], counts: list[int], capacity: int) -> tuple[list[int], list[int]]:
@@ -91,11 +90,9 @@ def _place(sizes: list[int], counts: list[int], capacity: int) -> tuple[list[int
     opened = 0
 
     def leave(rows: list[int], left: int) -> None:
-        if not rows or not left:
-            return
         if left in room:
             room[left] += rows
-        else:
+        elif left:
             room[left] = rows
             insort(lefts, left)
 
@@ -110,18 +107,21 @@ def _place(sizes: list[int], counts: list[int], capacity: int) -> tuple[list[int
                 rows = list(range(opened, opened - (-count // (capacity // size))))
                 opened += len(rows)
             fit = left // size
-            full, others = rows[: count // fit], rows[count // fit :]
-            placed += full
-            times += [fit] * len(full)
-            count -= fit * len(full)
-            leave(full, left - fit * size)
+            if others := rows[count // fit :]:
+                rows = rows[: count // fit]
+            if rows:
+                placed += rows
+                times += [fit] * len(rows)
+                count -= fit * len(rows)
+                leave(rows, left - fit * size)
             if count and others:  # fewer segments than fill a row
                 last = others.pop()
                 placed.append(last)
                 times.append(count)
                 leave([last], left - count * size)
                 count = 0
-            leave(others, left)
+            if others:
+                leave(others, left)
     return placed, times
 
 
