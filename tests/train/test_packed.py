@@ -15,7 +15,7 @@ from residency.train.packed import Rows, collate
 if TYPE_CHECKING:
     from tests.train.conftest import World
 
-BATCH_SIZE = 8
+BATCH_SIZE = 7
 SHAPE = {
     "hidden_size": 32,
     "intermediate_size": 64,
