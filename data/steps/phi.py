@@ -69,7 +69,9 @@ class Phi:
         """What was looked for and with what, for the passport."""
         return {
             "kinds": list(self.settings.kinds),
-            "names": f"spaCy model {self.settings.names_model}" if self.settings.names_model else "labels only",
+            "names": f"spaCy model {self.settings.names_model}"
+            if self.settings.names_model
+            else "labels only",
             "mode": self.settings.mode,
             "presidio_analyzer": version("presidio-analyzer"),
         }

@@ -12,13 +12,12 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from residency.data.steps import phi_dates, phi_patterns
-from residency.data.steps.phi_shape import DIGIT, REACH, Shape
+from residency.data.steps import phi_dates, phi_patterns, phi_people
+from residency.data.steps.phi_shape import NUMBER, REACH, Shape
 from residency.data.steps.settings import Identifier
 
-# Seven digits or more with a letter and a separator between at most; or what may be an address of a computer.
-LONG = re.compile(r"(?:\d[A-Za-z]{0,4}[ .:-]?){7,}|\d\.\d{1,3}\.\d{1,3}\.\d|[0-9A-Fa-f]{0,4}:[0-9A-Fa-f]{0,4}:[0-9A-Fa-f:]")
 SPACE = re.compile(r"[\s\u3000-\u303f\uff00-\uff0f]")  # also Chinese punctuation
+CERTAIN = 0.5  # least score of Presidio; below are its forms without a check
 ENZYME = re.compile(r"(?i:\bEC|\bE\.C\.|section|chapter|version|table|figure)\W{0,2}$")
 
 
@@ -40,14 +39,19 @@ class Finder:
 
     def __init__(self, kinds: Collection[Identifier], names_model: str | None = None) -> None:
         every = [
-            *phi_dates.shapes(), *phi_patterns.telephones(), *phi_patterns.labelled_numbers(), *phi_patterns.addresses(),
-            *phi_patterns.ages(), *phi_patterns.names(), *phi_patterns.web(),
-        ]  # fmt: skip
+            *phi_dates.shapes(),
+            *phi_patterns.telephones(),
+            *phi_patterns.labelled_numbers(),
+            *phi_people.addresses(),
+            *phi_patterns.ages(),
+            *phi_people.names(),
+            *phi_patterns.web(),
+        ]
         self._shapes: dict[re.Pattern[str] | None, list[Shape]] = {}
         for shape in every:
             if shape.kind in kinds:
                 self._shapes.setdefault(shape.sign, []).append(shape)
-        self._recognizers = [(kind, recognizer) for kind, recognizer in _recognizers() if kind in kinds]
+        self._recognizers = [known for known in _recognizers() if known[0] in kinds]
         self._people = _people(names_model) if names_model and "name" in kinds else None
 
     def find(self, text: str) -> list[Hit]:
@@ -57,21 +61,22 @@ class Finder:
             for start, end in _stretches(sign, text):
                 for shape in shapes:
                     hits += _hits(shape, text, start, end)
-        if self._recognizers:
-            for start, end in _stretches(DIGIT, text):
-                hits += self._recognised(text, start, end)
+        for start, end in _stretches(NUMBER, text):
+            hits += self._recognised(text, start, end)
         if self._people is not None:
             hits += self._people(text)
         return joined(hits)
 
     def _recognised(self, text: str, start: int, end: int) -> Iterator[Hit]:
-        """What Presidio's recognizers find around long numbers."""
-        if not LONG.search(text, start, end):
-            return
-        stretch = text[start:end]
-        for kind, recognizer in self._recognizers:
+        """What Presidio's recognizers find around long numbers, each where something begins like what it knows."""
+        for kind, sign, recognizer in self._recognizers:
+            if not sign.search(text, start, end):
+                continue
+            stretch = text[start:end]
             for found in recognizer.analyze(stretch, recognizer.supported_entities):
-                if found.score >= 0.5 and not (kind == "ip" and _numbering(stretch, found.start, found.end)):
+                if found.score >= CERTAIN and not (
+                    kind == "ip" and _numbering(stretch, found.start, found.end)
+                ):
                     yield Hit(kind, start + found.start, start + found.end)
 
 
@@ -107,7 +112,7 @@ def _stretches(sign: re.Pattern[str] | None, text: str) -> Iterator[tuple[int, i
     for found in sign.finditer(text):
         if found.end() < open_end - REACH:
             continue
-        if found.start() - REACH > open_end:
+        if open_end < 0 or found.start() - REACH > open_end:
             if open_end >= 0:
                 yield open_start, open_end
             open_start = max(0, found.start() - REACH)
@@ -127,20 +132,21 @@ def _numbering(text: str, start: int, end: int) -> bool:
     return bool(small or ENZYME.search(before))
 
 
-def _recognizers() -> list[tuple[Identifier, Any]]:
-    """Presidio's recognizers that check what they find, each under our kind."""
+def _recognizers() -> list[tuple[Identifier, re.Pattern[str], Any]]:
+    """Presidio's recognizers that check what they find, each with our kind and how what it knows begins."""
     from presidio_analyzer import predefined_recognizers as presidio
 
-    return [
-        ("ip", presidio.IpRecognizer()),
-        ("record", presidio.MacAddressRecognizer()),
-        ("account", presidio.CreditCardRecognizer()),
-        ("account", presidio.IbanRecognizer()),
-        ("ssn", presidio.UkNinoRecognizer()),
-        ("ssn", presidio.EsNifRecognizer()),
-        ("ssn", presidio.EsNieRecognizer()),
-        ("ssn", presidio.ItFiscalCodeRecognizer()),
+    known: list[tuple[Identifier, str, Any]] = [
+        ("ip", r"\d\.\d{1,3}\.\d{1,3}\.\d|[0-9A-Fa-f]:[0-9A-Fa-f]{0,4}:[0-9A-Fa-f]", presidio.IpRecognizer()),
+        ("record", r"(?:[0-9A-Fa-f]{2}[:-]){3}|(?:[0-9A-Fa-f]{4}\.){2}", presidio.MacAddressRecognizer()),
+        ("account", r"\d{4}[ -]?\d{4}[ -]?\d{4}|3\d{3}[ -]\d{6}", presidio.CreditCardRecognizer()),
+        ("account", r"[A-Z]{2}\d\d[ -]?[A-Z0-9]{4}", presidio.IbanRecognizer()),
+        ("ssn", r"[A-Z]{2} ?\d\d ?\d\d ?\d\d ?[A-D]", presidio.UkNinoRecognizer()),
+        ("ssn", r"\d{7}-?[A-Z]", presidio.EsNifRecognizer()),
+        ("ssn", r"[XYZ]-?\d{7}", presidio.EsNieRecognizer()),
+        ("ssn", r"[A-Z]{6}\d\d[A-Z]", presidio.ItFiscalCodeRecognizer()),
     ]
+    return [(kind, re.compile(sign), recognizer) for kind, sign, recognizer in known]
 
 
 def _people(model: str) -> Callable[[str], Iterator[Hit]]:

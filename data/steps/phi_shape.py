@@ -13,12 +13,19 @@ REACH = 64  # characters around a sign in which an identifier and its label stan
 
 # Signs are simple enough to be looked for in all of a text; what stands between two digits in reach is one stretch.
 DIGIT = re.compile(rf"\d(?:[^\n]{{0,{REACH}}}\d)*")
+NUMBER = re.compile(r"\d(?:[ ().-]{0,2}[A-Z]?\d){3,}")  # four digits or more, with what separates them
+SLASH = re.compile(r"\d/\d")
+OVER_89 = re.compile(r"(?<!\d)(?:9\d|1[0-2]\d)(?!\d)")
 AT = re.compile("@")
 HOST = re.compile(r"://|[wW]{3}|\.[a-z]{2,6}(?![A-Za-z0-9])")
 COLON = re.compile("[:：]")
 BY = re.compile(r" (?:by|BY|By)[ :]|\b[Dd]ear |DEAR ")
 MONTH = re.compile("月")
-PERSON = re.compile("[患病姓联签医大主先女护教]")  # of the Chinese words for patients, doctors and how they are addressed
+NINETY = re.compile("[Nn]inety|NINETY")
+MONSIEUR = re.compile(r"M\.\s")
+PERSON = re.compile(
+    "[患病姓联签医大主先女护教]"
+)  # of the Chinese words for patients, doctors and how they are addressed
 
 
 @dataclass(frozen=True)
