@@ -178,7 +178,10 @@ def curate(
         execute(task, len(counts), settings, work / "logs" / target.name)
         notes = [parts.noted(task.done(rank)) for rank in range(len(counts))]
         if local or decided:
-            told += [_added(several) for several in zip(*(note["steps"] for note in notes), strict=True)]
+            added = [_added(several) for several in zip(*(note["steps"] for note in notes), strict=True)]
+            if decided and hasattr(decided.step, "counts_of"):
+                added[0]["counts"] = decided.step.counts_of(np.load(source / DECISION))
+            told += added
         counts = {name: note["documents"] for name, note in zip(counts, notes, strict=True)}
         for name in counts:  # of a large corpus the disk holds two walks at most
             (source / name).unlink(missing_ok=True)

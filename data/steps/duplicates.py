@@ -70,6 +70,12 @@ class Duplicates:
             _join(label, left[alike], right[alike])
         return preferred[label[place]]
 
+    def counts_of(self, decision: Ints) -> dict[str, int]:
+        """For the ledger: clusters of two and more documents by their size, `clusters_of_2` and so on."""
+        sizes, times = np.unique(np.bincount(decision), return_counts=True)
+        counted = zip(sizes.tolist(), times.tolist(), strict=True)
+        return {f"clusters_of_{size}": clusters for size, clusters in counted if size > 1}
+
     def _alike(self, observed: Observed, preferred: Ints, left: Ints, right: Ints) -> NDArray[np.bool_]:
         """Whether the signatures of each pair agree enough; a byte agrees by chance once in 256."""
         agreement = np.empty(len(left))

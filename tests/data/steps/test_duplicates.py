@@ -78,3 +78,9 @@ def test_apply_drops_all_but_the_one_that_stays() -> None:
     batch = Batch([{"id": "b", "text": ""}, {"id": "c", "text": ""}], np.array([1, 2]))
     step = Duplicates(DuplicatesSettings())
     assert step.apply(batch, np.array([0, 0, 2])) == ["duplicate", None]
+
+
+def test_clusters_are_counted_by_size() -> None:
+    step = Duplicates(DuplicatesSettings())
+    assert step.counts_of(np.array([0, 0, 2, 3, 3, 3, 6, 6])) == {"clusters_of_2": 2, "clusters_of_3": 1}
+    assert step.counts_of(np.array([0, 1, 2])) == step.counts_of(np.zeros(0, dtype=np.int64)) == {}
