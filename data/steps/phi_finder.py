@@ -1,7 +1,7 @@
 """Where identifiers stand in a text: our shapes, and what Presidio recognises with a checksum or a parser.
 
-How: nearly every identifier holds a digit or one of a few other signs. So expressions run only on the stretches around
-them, which makes some twenty times the speed of Presidio's analyzer over all of the text. Presidio's recognizers
+How: nearly every identifier holds a digit or one of a few other signs, so expressions run only on the stretches around
+those; Presidio's recognizers over all of a text are several times slower. They
 (https://github.com/microsoft/presidio) are called one by one, without its engine, which would download a model; its
 e-mail recognizer is left out because it validates domains over the network."""
 

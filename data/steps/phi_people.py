@@ -20,7 +20,8 @@ STATE = (
     r"(?:A[LKZR]|C[AOT]|D[CE]|FL|GA|HI|I[ADLN]|K[SY]|LA|M[ADEINOST]|N[CDEHJMVY]|O[HKR]|P[AR]"
     r"|RI|S[CD]|T[NX]|UT|V[AT]|W[AIVY])"
 )
-CITY = rf"{CAPITAL}(?:[ ]{CAPITAL}){{0,2}}"
+LAST_WORD = r"[A-ZÀ-Þ](?:[\w.'’-]*\w)?"  # no full stop after it
+CITY = rf"(?:{CAPITAL}[ ]){{0,2}}{LAST_WORD}"
 US_TAIL = (
     rf"(?:{CITY},?\s{{1,2}}{STATE}\b(?:,?\s{{1,2}}\d{{5}}(?:-\d{{4}})?)?|{CITY},\s"
     rf"(?:Massachusetts|California|Texas|New York|Ohio|Florida)\b(?:\s\d{{5}})?)"

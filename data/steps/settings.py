@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 
 from residency.data.setting_types import Count, Settings
 
+# record: also case, accession, device; account: also insurance, licence, card; ssn: also other countries' numbers.
 Identifier = Literal[
     "name", "date", "phone", "email", "address", "record", "ssn", "url", "ip", "account", "age"
 ]
@@ -136,10 +137,16 @@ class PhiSettings(Settings):
     kind: Literal["phi"] = "phi"
     mode: Literal["replace", "drop", "fail"] = "replace"
     """Replace each by its kind in brackets, drop the document, or stop the chain with exit code 3."""
-    kinds: list[Identifier] = list(get_args(Identifier))
+    kinds: Annotated[list[Identifier], Field(min_length=1)] = list(get_args(Identifier))
     """Which identifiers are looked for."""
     names_model: str | None = None
-    """An installed spaCy model that recognises names; without one only names after a title or label are found."""
+    """An installed spaCy model that recognises names, or its directory; without one, labelled names only."""
+
+    @model_validator(mode="after")
+    def _names_are_looked_for(self) -> PhiSettings:
+        if self.names_model and "name" not in self.kinds:
+            raise ValueError("names_model finds names: add name to kinds")
+        return self
 
 
 class FunctionSettings(Settings):

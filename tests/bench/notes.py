@@ -113,7 +113,8 @@ TUNED: Forms = {
             "⟦{dd}-{mm}-{yyyy}⟧", "⟦{dd}/{mm}/{yy}⟧",
         ],
         "en": [
-            "⟦{mm}/{dd}/{yyyy}⟧", "⟦{m}/{d}/{yy}⟧", "⟦{Month} {d}, {yyyy}⟧", "⟦{Mon} {d} {yyyy}⟧", "⟦{Month} {d}{th}⟧",
+            "⟦{mm}/{dd}/{yyyy}⟧", "⟦{m}/{d}/{yy}⟧", "⟦{Month} {d}, {yyyy}⟧", "⟦{Mon} {d} {yyyy}⟧",
+            "⟦{Month} {d}{th}⟧",
             "⟦{d}{th} of {Month}⟧", "⟦{d} {Month} {yyyy}⟧", "⟦{d}-{Mon}-{yyyy}⟧", "⟦{d}-{Mon}⟧", "⟦{Month} {yyyy}⟧",
             "⟦{m}/{d}⟧", "⟦{mm}/{dd}/{yyyy} {H}:{M}⟧", "⟦{Month} {d}, {yyyy} at {h}:{M} PM⟧", "⟦{Mon}. {d}⟧",
             "⟦{Month} {d}{th}, {yyyy}⟧", "⟦{d}{th} of {Month}, {yyyy}⟧", "⟦{Mon}-{yyyy}⟧", "⟦{MONTH} {d}, {yyyy}⟧",
@@ -124,7 +125,10 @@ TUNED: Forms = {
         "zh": ["⟦{yyyy}年{m}月{d}日⟧", "⟦{m}月{d}日⟧", "⟦{yyyy}年{m}月⟧", "⟦{yyyy}年{m}月{d}日 {H}:{M}⟧"],
     },
     "phone": {
-        "*": ["⟦+33 1 42 3# ## ##⟧", "⟦+1 617 4## ####⟧", "⟦+44 20 79## ####⟧", "⟦+86 138 00## ####⟧", "⟦+49 30 90####⟧"],
+        "*": [
+            "⟦+33 1 42 3# ## ##⟧", "⟦+1 617 4## ####⟧", "⟦+44 20 79## ####⟧", "⟦+86 138 00## ####⟧",
+            "⟦+49 30 90####⟧",
+        ],
         "en": [
             "⟦(617) 5##-####⟧", "⟦617-5##-####⟧", "⟦617.5##.####⟧", "⟦617 5## ####⟧", "⟦1-800-4##-####⟧",
             "⟦617-5##-#### ext. ##⟧", "pager ⟦3####⟧", "Tel: ⟦6175######⟧", "phone ⟦5##-####⟧", "ext. ⟦####⟧",
@@ -146,7 +150,8 @@ TUNED: Forms = {
             "MRN: ⟦#######⟧", "MRN ⟦########⟧", "MRN {hash}⟦###-##-##⟧", "Medical Record Number: ⟦??######⟧",
             "Case {hash}: ⟦##-####⟧", "Accession {hash} ⟦S##-#####⟧", "accession number ⟦?########⟧",
             "Patient ID: ⟦P######⟧", "Unit No: ⟦###-##-##-#⟧", "record no. ⟦#######⟧",
-            "Device serial number: ⟦??#######⟧", "Serial {hash}: ⟦#########⟧", "Account/MRN ⟦#########⟧", "Visit {hash} ⟦########⟧",
+            "Device serial number: ⟦??#######⟧", "Serial {hash}: ⟦#########⟧", "Account/MRN ⟦#########⟧",
+            "Visit {hash} ⟦########⟧",
         ],
         "fr": ["Dossier n° ⟦#######⟧", "IPP : ⟦##########⟧"],
         "es": ["Historia clínica nº ⟦######⟧", "N.º de historia: ⟦#######⟧"],
@@ -165,7 +170,8 @@ TUNED: Forms = {
     },
     "url": {
         "*": [
-            "⟦https://www.{domain}/patients/####⟧", "⟦http://{domain}⟧", "⟦www.{domain}⟧", "⟦www.{domain}/chart?id=####⟧",
+            "⟦https://www.{domain}/patients/####⟧", "⟦http://{domain}⟧", "⟦www.{domain}⟧",
+            "⟦www.{domain}/chart?id=####⟧",
             "⟦portal.{domain}/u/{user}⟧", "⟦https://{domain}:8443/a-b_c/⟧",
         ],
     },
@@ -177,8 +183,10 @@ TUNED: Forms = {
     },
     "account": {
         "en": [
-            "Account number: ⟦##########⟧", "Acct {hash}⟦########⟧", "Acct: ⟦####-####⟧", "Policy {hash}: ⟦??########⟧",
-            "Member ID ⟦W#########⟧", "insurance ID: ⟦???########⟧", "Group no. ⟦######⟧", "Medicaid {hash} ⟦##########⟧",
+            "Account number: ⟦##########⟧", "Acct {hash}⟦########⟧", "Acct: ⟦####-####⟧",
+            "Policy {hash}: ⟦??########⟧",
+            "Member ID ⟦W#########⟧", "insurance ID: ⟦???########⟧", "Group no. ⟦######⟧",
+            "Medicaid {hash} ⟦##########⟧",
             "Subscriber ID: ⟦?########⟧", "license no. ⟦?#######⟧", "card ⟦4111 1111 1111 1111⟧",
             "NPI ⟦1#########⟧", "VIN ⟦1HGCM82633A00####⟧",
         ],
@@ -190,7 +198,8 @@ TUNED: Forms = {
     },
     "address": {
         "en": [
-            "⟦{n} {last} Street⟧", "⟦{n} {last} St., {city}, {state} #####⟧", "⟦{n} {last} Avenue, Apt {n}, {city}, {state} #####⟧",
+            "⟦{n} {last} Street⟧", "⟦{n} {last} St., {city}, {state} #####⟧",
+            "⟦{n} {last} Avenue, Apt {n}, {city}, {state} #####⟧",
             "⟦PO Box ####⟧", "⟦{n} North {last} Road⟧", "⟦{city}, {state} #####⟧", "ZIP code ⟦#####⟧",
             "⟦{n} {last} Blvd, Suite {n}⟧", "⟦{n} {last} Lane, {city}, {state}⟧", "⟦{n} {last} Drive⟧",
             "⟦{n} High Street, London SW1A 2AA⟧",
@@ -198,10 +207,16 @@ TUNED: Forms = {
         "fr": ["⟦{n} rue {last}, 7500# Paris⟧", "⟦{n} avenue du Général {last}⟧", "⟦{n} bis, boulevard {last}⟧"],
         "es": ["⟦Calle {last} {n}, 2801# Madrid⟧", "⟦C/ {last}, {n}⟧", "⟦Avenida de {last} {n}⟧"],
         "it": ["⟦Via {last} {n}, 0018# Roma⟧", "⟦Piazza {last}, {n}⟧", "⟦Viale {last} {n}⟧"],
-        "zh": ["⟦北京市朝阳区建国路{n}号⟧", "⟦杭州市西湖区文三路{n}号3单元201室⟧", "地址：⟦广东省深圳市南山区科技路{n}号⟧"],
+        "zh": [
+            "⟦北京市朝阳区建国路{n}号⟧", "⟦杭州市西湖区文三路{n}号3单元201室⟧",
+            "地址：⟦广东省深圳市南山区科技路{n}号⟧",
+        ],
     },
     "age": {
-        "en": ["⟦9#⟧-year-old", "⟦9#⟧ y/o", "⟦9#⟧ year old", "aged ⟦9#⟧", "Age: ⟦9#⟧", "age ⟦10#⟧", "⟦9#⟧ y.o.", "⟦9#⟧ years old"],
+        "en": [
+            "⟦9#⟧-year-old", "⟦9#⟧ y/o", "⟦9#⟧ year old", "aged ⟦9#⟧", "Age: ⟦9#⟧", "age ⟦10#⟧",
+            "⟦9#⟧ y.o.", "⟦9#⟧ years old",
+        ],
         "fr": ["⟦9#⟧ ans", "âge : ⟦9#⟧"],
         "es": ["de ⟦9#⟧ años", "edad: ⟦9#⟧"],
         "it": ["di ⟦9#⟧ anni", "età ⟦9#⟧"],
@@ -209,9 +224,11 @@ TUNED: Forms = {
     },
     "name": {
         "en": [
-            "Dr. ⟦{last}⟧", "Dr. ⟦{first} {last}⟧", "Mr. ⟦{last}⟧", "Mrs. ⟦{last}⟧", "Ms. ⟦{first} {last}⟧", "Patient: ⟦{first} {last}⟧",
+            "Dr. ⟦{last}⟧", "Dr. ⟦{first} {last}⟧", "Mr. ⟦{last}⟧", "Mrs. ⟦{last}⟧", "Ms. ⟦{first} {last}⟧",
+            "Patient: ⟦{first} {last}⟧",
             "Name: ⟦{last}, {first}⟧", "Patient Name: ⟦{first} ?. {last}⟧", "Attending: ⟦{first} {last}⟧, MD",
-            "signed by ⟦{first} {last}⟧", "her daughter ⟦{first}⟧", "his wife, ⟦{first} {last}⟧", "⟦{first} {last}⟧, M.D.",
+            "signed by ⟦{first} {last}⟧", "her daughter ⟦{first}⟧", "his wife, ⟦{first} {last}⟧",
+            "⟦{first} {last}⟧, M.D.",
             "PCP: ⟦{last}⟧", "PATIENT: ⟦{LAST}, {FIRST}⟧", "Professor ⟦{last}⟧",
         ],
         "fr": ["M. ⟦{last}⟧", "Mme ⟦{last}⟧", "Dr ⟦{first} {last}⟧", "Nom : ⟦{last}⟧"],
@@ -228,18 +245,25 @@ MONTHS = {
     "mese": "gennaio febbraio marzo aprile maggio giugno luglio agosto settembre ottobre novembre dicembre",
     "rom": "I II III IV V VI VII VIII IX X XI XII",
 }
-FIRST = "Maria James Linda Robert Aisha Kevin Priya Daniel Sofia Thomas Grace Ahmed Helen Marcus Julia Victor".split()
-LAST = "Whitfield O'Connor Garcia-Lopez Petrov Haddad Nguyen McAllister Brandt Okafor Lindqvist Moreau Tanaka".split()
-ZH = "王建国 李秀英 张伟 刘洋 陈静 杨帆 赵丽华 黄志强 周敏 吴芳".split()
-CITIES = "Springfield Riverside Georgetown Fairview Salem Clinton Madison Arlington".split()
-STATES = "MA IL CA NY TX OH WA FL".split()
-DOMAINS = "example.org example.com northclinic.org cityhospital.net med.example.edu".split()
+FIRST = [
+    "Maria", "James", "Linda", "Robert", "Aisha", "Kevin", "Priya", "Daniel",
+    "Sofia", "Thomas", "Grace", "Ahmed", "Helen", "Marcus", "Julia", "Victor",
+]  # fmt: skip
+LAST = [
+    "Whitfield", "O'Connor", "Garcia-Lopez", "Petrov", "Haddad", "Nguyen",
+    "McAllister", "Brandt", "Okafor", "Lindqvist", "Moreau", "Tanaka",
+]  # fmt: skip
+ZH = ["王建国", "李秀英", "张伟", "刘洋", "陈静", "杨帆", "赵丽华", "黄志强", "周敏", "吴芳"]
+CITIES = ["Springfield", "Riverside", "Georgetown", "Fairview", "Salem", "Clinton", "Madison", "Arlington"]
+STATES = ["MA", "IL", "CA", "NY", "TX", "OH", "WA", "FL"]
+DOMAINS = ["example.org", "example.com", "northclinic.org", "cityhospital.net", "med.example.edu"]
 
 LINES: dict[str, dict[str, list[str]]] = {
     "en": {
         "discharge": [
             "DISCHARGE SUMMARY", "[name]", "[record]", "DOB: [date]", "[account]", "Date of admission: [date]",
-            "Date of discharge: [date]", "The patient is a [age] woman with type 2 diabetes and a BP of 120/80 on arrival.",
+            "Date of discharge: [date]",
+            "The patient is a [age] woman with type 2 diabetes and a BP of 120/80 on arrival.",
             "She was admitted on [date] with chest pain, 5/10, troponin 0.04 ng/mL; EF 55-60%.",
             "Echocardiogram of [date] showed a 2/6 systolic murmur; potassium 3.9, sodium 138, WBC 7.2.",
             "Metoprolol 25 mg twice a day was started on [date] and continued; aspirin 81 mg daily, 1/2 tablet.",
@@ -249,44 +273,53 @@ LINES: dict[str, dict[str, list[str]]] = {
         "progress": [
             "PROGRESS NOTE", "Seen on [date]. [record]. [age], pain 3/10, strength 5/5 in both legs.",
             "[name] reports no fever since [date].", "HR 72, RR 16, temp 98.6, SpO2 97% on 2 L. Hgb 11.2, ratio 1:4.",
-            "CT from [date] shows a 3 x 4 cm lesion at L4-L5; CA 19-9 was 37.", "Plan: recheck on [date]; call [phone].",
+            "CT from [date] shows a 3 x 4 cm lesion at L4-L5; CA 19-9 was 37.",
+            "Plan: recheck on [date]; call [phone].",
             "[account]. Remote session from [ip].", "Message sent to [email] and posted to [url].",
         ],
         "referral": [
-            "[name]", "[date]", "[address]", "Dear colleague, thank you for seeing this [age] patient, last reviewed on [date].",
-            "[ssn]; [record].", "HbA1c was 7.2% and LDL 3.4 mmol/L; Stage 2 disease since 2015, vitamin B12 300 pg/mL.",
+            "[name]", "[date]", "[address]",
+            "Dear colleague, thank you for seeing this [age] patient, last reviewed on [date].",
+            "[ssn]; [record].",
+            "HbA1c was 7.2% and LDL 3.4 mmol/L; Stage 2 disease since 2015, vitamin B12 300 pg/mL.",
             "Please reply to [email] or telephone [phone].", "[account]", "Forms: [url]",
         ],
         "phone": [
             "TELEPHONE NOTE", "Call on [date] from [name], number [phone].", "[record]", "[address] confirmed.",
-            "Took 2 tablets of 500 mg at 8:30; advised 1,200 mL a day. Next visit [date].", "[account]", "Wrote to [email].",
+            "Took 2 tablets of 500 mg at 8:30; advised 1,200 mL a day. Next visit [date].", "[account]",
+            "Wrote to [email].",
             "[ssn]", "The monitor reports from [ip]; see [url].",
         ],
     },
     "fr": {
         "lettre": [
-            "COMPTE RENDU", "[name]", "[record]", "Patient [age], hospitalisé le [date] pour une dyspnée.", "Né le [date].",
+            "COMPTE RENDU", "[name]", "[record]", "Patient [age], hospitalisé le [date] pour une dyspnée.",
+            "Né le [date].",
             "TA 120/80 mmHg, EVA 5/10, hémoglobine 11,2 g/dl, paracétamol 1 g toutes les 6 heures.", "[address]",
-            "Contact : [phone], [email].", "[ssn]", "[account]", "Voir [url] ([ip]).", "Scanner du [date] sans anomalie.",
+            "Contact : [phone], [email].", "[ssn]", "[account]", "Voir [url] ([ip]).",
+            "Scanner du [date] sans anomalie.",
         ],
     },
     "es": {
         "informe": [
             "INFORME DE ALTA", "[name]", "[record]", "Paciente [age] que ingresa el [date] por dolor torácico 5/10.",
-            "TA 120/80, glucosa 98 mg/dl, diabetes tipo 2, metformina 850 mg.", "[address]", "Contacto: [phone], [email].",
+            "TA 120/80, glucosa 98 mg/dl, diabetes tipo 2, metformina 850 mg.", "[address]",
+            "Contacto: [phone], [email].",
             "[ssn]", "[account]", "Véase [url] ([ip]).", "Revisión el [date].",
         ],
     },
     "it": {
         "lettera": [
             "LETTERA DI DIMISSIONE", "[name]", "[record]", "Paziente [age], ricoverato il [date] per dispnea.",
-            "PA 120/80, dolore 5/10, emoglobina 11,2 g/dl, ramipril 5 mg.", "[address]", "Contatti: [phone], [email].",
+            "PA 120/80, dolore 5/10, emoglobina 11,2 g/dl, ramipril 5 mg.", "[address]",
+            "Contatti: [phone], [email].",
             "[ssn]", "[account]", "Vedi [url] ([ip]).", "Controllo il [date].",
         ],
     },
     "zh": {
         "小结": [
-            "出院小结", "[name]", "[record]", "[age]，因胸痛于[date]入院。", "血压120/80 mmHg，疼痛5/10分，血红蛋白112 g/L，2型糖尿病。",
+            "出院小结", "[name]", "[record]", "[age]，因胸痛于[date]入院。",
+            "血压120/80 mmHg，疼痛5/10分，血红蛋白112 g/L，2型糖尿病。",
             "阿司匹林100 mg，每日1次，服用3个月。", "[address]", "联系：[phone]，[email]。", "[ssn]", "[account]",
             "见 [url] （[ip]）。", "复诊：[date]",
         ],
@@ -325,7 +358,7 @@ def notes(count: int, seed: int) -> Iterator[Note]:
 
 
 def _note(draw: random.Random, language: str, lines: list[str]) -> Note:
-    """Half of the lines with their order kept, filled."""
+    """Two lines of three, in their order, filled."""
     text, planted = "", list[Planted]()
     for line in lines:
         if draw.random() < 0.35:
@@ -335,9 +368,7 @@ def _note(draw: random.Random, language: str, lines: list[str]) -> Note:
                 text += piece
                 continue
             form, tuned = _choose(draw, piece, language)
-            before, value, after = (
-                _fill(draw, part, language) for part in _parts(form, _fields(draw, language))
-            )
+            before, value, after = (_fill(draw, part) for part in _parts(form, _fields(draw)))
             if value:
                 start = len(text) + len(before)
                 planted.append(Planted(piece, start, start + len(value), form, tuned))
@@ -362,7 +393,7 @@ def _parts(form: str, fields: dict[str, str]) -> tuple[str, str, str]:
     return (before, value, after) if rest else ("", form, "")
 
 
-def _fields(draw: random.Random, language: str) -> dict[str, str]:
+def _fields(draw: random.Random) -> dict[str, str]:
     """One date, one person and one place."""
     day, month, year = draw.randint(2, 26), draw.randint(1, 12), draw.randint(1938, 2024)
     first, last = draw.choice(FIRST), draw.choice(LAST)
@@ -379,14 +410,10 @@ def _fields(draw: random.Random, language: str) -> dict[str, str]:
     }  # fmt: skip
 
 
-def _fill(draw: random.Random, part: str, language: str) -> str:
-    """Random digits and letters, drawn anew at every place."""
-    fresh = {
-        "o": lambda: str(draw.randint(1, 254)),
-        "n": lambda: str(draw.randint(2, 299)),
-        "hash": lambda: "\0",
-    }
-    part = re.sub(r"\{(\w+)\}", lambda found: fresh[found[1]](), part)
+def _fill(draw: random.Random, part: str) -> str:
+    """Random numbers, digits and letters, drawn anew at every place."""
+    part = part.replace("{hash}", "\0")
+    part = re.sub(r"\{([on])\}", lambda found: str(draw.randint(2, 254 if found[1] == "o" else 299)), part)
     part = re.sub("#", lambda _: str(draw.randint(0, 9)), part)
     part = re.sub(r"\?(?!id)", lambda _: draw.choice("ABCDEFGHJKLMNPRSTVWXYZ"), part)
     return part.replace("\0", "#")
