@@ -91,7 +91,8 @@ class PackedRows:
     def __getitem__(self, index: int) -> dict[str, NDArray[np.int64]]:
         """One row, int64 arrays `[max_length]`: `input_ids`, `labels`, `position_ids`.
 
-        Positions restart at each segment, at the padding and every `PADDING` tokens of it. Labels are -100 at the first token of a segment,
+        Positions restart at each segment, at the padding and every `PADDING` tokens of it.
+        Labels are -100 at the first token of a segment,
         at tokens without loss and in the padding. A row behind the last one is all padding.
         """
         assert index >= 0, index
