@@ -77,6 +77,10 @@ class RunPaths:
         return self.root / "report.html"
 
     @property
+    def data_report(self) -> Path:
+        return self.root / "data.html"
+
+    @property
     def logs(self) -> Path:
         return self.root / "logs"
 

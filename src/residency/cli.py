@@ -17,7 +17,7 @@ from residency.errors import Exit, ResidencyError
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__.splitlines()[0]
 )
-data_app = typer.Typer(no_args_is_help=True, help="Look at data: show.")
+data_app = typer.Typer(no_args_is_help=True, help="Look at data: show, report.")
 app.add_typer(data_app, name="data")
 RecipeFile = Annotated[Path, typer.Argument(help="Recipe file (YAML), or the name of a shipped one.")]
 Overrides = Annotated[list[str] | None, typer.Argument(help="key=value changes, e.g. stages.sft.epochs=2")]
@@ -209,6 +209,20 @@ def show(
         template=read_template("show", chat_template) if chat_template else None,
         mask=mask,
     )
+
+
+@data_app.command(name="report")
+def data_report(
+    recipe: RecipeFile, overrides: Overrides = None, runs: Runs = Path("runs"), mirror: Mirror = None
+) -> None:
+    """Write data.html: what went into the corpora, what was left out and why, and what the mixtures became."""
+    from residency.eval import data_report as page
+    from residency.recipes.chain import describe
+
+    plan = _plan(recipe, overrides, runs, mirror)
+    if not plan.paths.root.is_dir():
+        raise ResidencyError(f"no run in {plan.paths.root}", cure="Run the recipe first")
+    print(page.write(plan.paths, describe(plan)))
 
 
 def _use_mirror(mirror: Path | None) -> None:
