@@ -3,11 +3,12 @@
 `gopher`: word counts, mean word length, symbols, bullet points, ellipses, words with letters, stop words
 (arXiv:2112.11446, table A1 and section A.1.1). `fineweb`: lines that end in punctuation, short lines, repeated lines,
 line breaks (arXiv:2406.17557, section 3.6). `c4`: lines without end punctuation and with page furniture are removed,
-documents of fewer than five sentences dropped (arXiv:1910.10683, section 2.2), by datatrove's own filter.
+documents of fewer than five sentences dropped (arXiv:1910.10683, section 2.2), by datatrove's own filter; text without
+spaces between words passes, as these rules know only European punctuation.
 
 Verdicts and names of reasons are datatrove's; Gopher's and FineWeb's come faster (`residency.data.steps.segmenting`).
 Languages other than English have their own stop words (spaCy's); where words are not written apart, a word is a
-character, its mean length says nothing, and the stop words are single characters."""
+character, its mean length says nothing, lines are short, and the stop words are single characters."""
 
 from __future__ import annotations
 
@@ -16,8 +17,9 @@ from importlib import import_module
 from typing import Any
 
 from residency.data.batch import Batch, Row
-from residency.data.steps.segmenting import Segmenter, Stretch, script_language, segmenter
+from residency.data.steps.segmenting import Segmenter, Stretch, is_known, segmenter, spoken_language
 from residency.data.steps.settings import QualitySettings
+from residency.errors import ResidencyError
 
 GOPHER_STOP_WORDS = frozenset(("the", "be", "to", "of", "and", "that", "have", "with"))
 MOST_WORDS = 100_000
@@ -25,20 +27,32 @@ MEAN_LENGTH = (3, 10)  # characters a word
 MOST_SYMBOLS = 0.1  # signs a word
 MOST_BULLETS, MOST_ELLIPSES = 0.9, 0.3  # share of the lines
 LEAST_ALPHABETIC = 0.8  # share of the words
+LEAST_ALPHABETIC_UNSPACED = 0.735  # FineWeb2's for Chinese (arXiv:2506.20920)
 LEAST_STOP_WORDS = 2
 LEAST_ENDED, MOST_SHORT, SHORT_CHARACTERS = 0.12, 0.67, 30  # share of the lines
 MOST_REPEATED, MOST_BREAKS = 0.01, 0.3  # share of the characters; line breaks a word
 
 
 class Quality:
-    """The step; see the module."""
+    """The step; see the module.
+
+    Raises:
+        ResidencyError: a language that spaCy does not know.
+    """
 
     def __init__(self, settings: QualitySettings) -> None:
         self.settings = settings
+        if settings.language != "auto" and not is_known(settings.language):
+            raise ResidencyError(
+                f"step quality: no language {settings.language!r}", cure="Give an ISO 639-1 code, or auto"
+            )
 
     def __call__(self, batch: Batch) -> list[str | None]:
         """The first rule that each row breaks; `c4` also removes lines of running text."""
-        return [self._reason(batch, place) for place in range(len(batch.rows))]
+        reasons = [self._reason(batch, place) for place in range(len(batch.rows))]
+        if "c4" in self.settings.rules:
+            batch.forget()
+        return reasons
 
     def _reason(self, batch: Batch, place: int) -> str | None:
         row, text = batch.rows[place], batch.texts[place]
@@ -52,28 +66,25 @@ class Quality:
                 reason, text = c4(text, language)
                 if "text" in row:
                     batch.rows[place] = row = {**row, "text": text}
-                    batch.texts[place] = text
             if reason:
                 return reason
         return None
 
     def _language(self, row: Row, text: str) -> str:
-        if self.settings.language != "auto":
-            return self.settings.language
-        return str(row.get("language") or script_language(text))
+        return spoken_language(row, text) if self.settings.language == "auto" else self.settings.language
 
 
 def gopher(text: str, language: str, minimum_words: int) -> str | None:
     """The rule of Gopher that a text breaks, or None."""
     known = segmenter(language)
     stretches = known.stretches(text)
-    words = sum(stretch.words for stretch in stretches)
-    spoken = sum(stretch.spoken for stretch in stretches)
+    columns = list(zip(*stretches, strict=True))[:4] or [()] * 4
+    words, spoken, characters, alphabetic = (sum(column) for column in columns)
     if spoken < max(minimum_words, 1):
         return "gopher_short_doc"
     if spoken > MOST_WORDS:
         return "gopher_long_doc"
-    mean = sum(stretch.spoken_characters for stretch in stretches) / spoken
+    mean = characters / spoken
     if not known.unspaced and mean < MEAN_LENGTH[0]:
         return "gopher_below_avg_threshold"
     if mean > MEAN_LENGTH[1]:
@@ -87,14 +98,15 @@ def gopher(text: str, language: str, minimum_words: int) -> str | None:
         return "gopher_too_many_bullets"
     if sum(line.rstrip().endswith(("...", "…")) for line in lines) / len(lines) > MOST_ELLIPSES:
         return "gopher_too_many_end_ellipsis"
-    if sum(stretch.alphabetic for stretch in stretches) / words < LEAST_ALPHABETIC:
+    if alphabetic / words < (LEAST_ALPHABETIC_UNSPACED if known.unspaced else LEAST_ALPHABETIC):
         return "gopher_below_alpha_threshold"
     return None if _stop_words(known, stretches, language) else "gopher_enough_stop_words"
 
 
 def _stop_words(known: Segmenter, stretches: list[Stretch], language: str) -> bool:
     """Whether a text holds enough different stop words."""
-    wanted, found = stop_words(language), set()
+    wanted = stop_words(language)
+    found: set[str] = set()
     for stretch in stretches:
         found |= wanted.intersection(stretch.tokens)
         if len(found) >= LEAST_STOP_WORDS:
@@ -122,7 +134,8 @@ def fineweb(text: str, language: str) -> str | None:
         return "empty"
     if sum(line.endswith(tuple(TERMINAL_PUNCTUATION)) for line in lines) / len(lines) < LEAST_ENDED:
         return "line_punct_ratio"
-    if sum(len(line) <= SHORT_CHARACTERS for line in lines) / len(lines) > MOST_SHORT:
+    unspaced = segmenter(language).unspaced
+    if not unspaced and sum(len(line) <= SHORT_CHARACTERS for line in lines) / len(lines) > MOST_SHORT:
         return "short_line_ratio"
     seen: set[str] = set()
     repeated = 0
@@ -139,6 +152,8 @@ def c4(text: str, language: str) -> tuple[str | None, str]:
     """The rule of C4 that a text breaks, or None; and the text without the lines that C4 removes."""
     from datatrove.data import Document
 
+    if segmenter(language).unspaced:
+        return None, text
     document = Document(text=text, id="")
     verdict: Any = _c4_filter(language).filter(document)
     return (None, document.text) if verdict is True else (f"c4_{verdict[1]}", text)

@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from bisect import bisect_right
 from collections.abc import Callable
 from functools import cache
+from importlib.util import find_spec
+from itertools import accumulate
 from typing import Any, NamedTuple
 
 from residency.data.words import UNSPACED
@@ -17,6 +20,7 @@ from residency.data.words import UNSPACED
 REMEMBERED = 500_000  # stretches, about 100 MB
 ALIKE = re.compile(f"{UNSPACED}|(?:(?!{UNSPACED})\\w)+|[^\\w\\s]")
 UNSPACED_LANGUAGES = ("zh", "ja", "th", "lo", "km", "my", "yue", "wuu", "bo")
+Tokens = Callable[[list[str]], list[list[str]]]
 _UNSPACED = re.compile(UNSPACED)
 
 
@@ -38,21 +42,25 @@ class Segmenter(dict[str, Stretch]):
     def __init__(self, language: str) -> None:
         super().__init__()
         self.unspaced = language in UNSPACED_LANGUAGES
-        self._tokens: Callable[[str], list[str]] = ALIKE.findall if self.unspaced else _spacy_tokens(language)
+        self._tokens: Tokens = _characters if self.unspaced else _spacy_tokens(language)
         self._symbols = _symbols()
 
     def stretches(self, text: str) -> list[Stretch]:
         """The stretches of a text, in order."""
         if len(self) > REMEMBERED:
             self.clear()
-        return [self[stretch] for stretch in text.split()]
+        stretches = text.split()
+        if self.unspaced:  # a stretch is a whole paragraph: not to be seen again, and too long to keep
+            return [self._known(tuple(tokens)) for tokens in self._tokens(stretches)]
+        if new := list({stretch for stretch in stretches if stretch not in self}):
+            for stretch, tokens in zip(new, self._tokens(new), strict=True):
+                self[stretch] = self._known(tuple(token for token in tokens if token.strip()))
+        return [self[stretch] for stretch in stretches]
 
-    def __missing__(self, stretch: str) -> Stretch:
-        tokens = tuple(token for token in self._tokens(stretch) if token.strip())
+    def _known(self, tokens: tuple[str, ...]) -> Stretch:
         spoken = [token for token in tokens if not self._symbols.issuperset(token)]
         letters = sum(any(map(str.isalpha, token)) for token in tokens)
-        self[stretch] = Stretch(len(tokens), len(spoken), sum(map(len, spoken)), letters, tokens)
-        return self[stretch]
+        return Stretch(len(tokens), len(spoken), sum(map(len, spoken)), letters, tokens)
 
 
 @cache
@@ -62,21 +70,42 @@ def segmenter(language: str) -> Segmenter:
 
 
 def script_language(text: str) -> str:
-    """`zh` for a text mostly in scripts without spaces (they are all split alike), else `en`."""
-    if text.isascii():
-        return "en"
+    """`zh` for a text mostly in scripts without spaces (they are all split alike), else `xx`: any other language."""
     sample = text[:2000]
-    return "zh" if 3 * len(_UNSPACED.findall(sample)) > len(sample) else "en"
+    return "zh" if not text.isascii() and 3 * len(_UNSPACED.findall(sample)) > len(sample) else "xx"
 
 
-def _spacy_tokens(language: str) -> Callable[[str], list[str]]:
+def spoken_language(row: dict[str, Any], text: str) -> str:
+    """What a `language` step wrote into the row, where spaCy has words of it; else by script."""
+    language = row.get("language")
+    return str(language) if language and is_known(str(language)) else script_language(text)
+
+
+@cache
+def is_known(language: str) -> bool:
+    """Whether spaCy splits words of a language (ISO 639-1)."""
+    return language in UNSPACED_LANGUAGES or find_spec(f"spacy.lang.{language}") is not None
+
+
+def _characters(stretches: list[str]) -> list[list[str]]:
+    return [ALIKE.findall(stretch) for stretch in stretches]
+
+
+def _spacy_tokens(language: str) -> Tokens:
     import spacy
 
-    try:
-        tokenizer = spacy.blank(language).tokenizer
-    except ImportError:  # a language that spaCy has no rules for
-        tokenizer = spacy.blank("xx").tokenizer
-    return lambda stretch: [token.text for token in tokenizer(stretch)]
+    nlp = spacy.blank(language)
+
+    def tokens(stretches: list[str]) -> list[list[str]]:
+        # One call for all of them: most of the cost is the call.
+        found: list[list[str]] = [[] for _ in stretches]
+        ends = list(accumulate(len(stretch) + 1 for stretch in stretches))
+        with nlp.memory_zone():  # or its vocabulary would grow with every new word
+            for token in nlp.tokenizer(" ".join(stretches)):
+                found[bisect_right(ends, token.idx)].append(token.text)
+        return found
+
+    return tokens
 
 
 @cache
