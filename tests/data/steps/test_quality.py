@@ -91,7 +91,7 @@ def test_c4_removes_lines_and_names_the_rule() -> None:
     assert c4(f"Menu\n{PROSE}\nWe use cookies here.", "en") == (None, PROSE.replace("\n\n", "\n"))
     assert c4("One. Two. Three words here.", "en")[0] == "c4_too_few_sentences"
     assert c4("function() { return 1; } and more words.", "en")[0] == "c4_curly_bracket"
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"id": "a", "text": f"Menu\n{PROSE}"},
         {"id": "b", "messages": [{"role": "user", "content": f"Menu\n{PROSE}"}]},
     ]
@@ -120,11 +120,12 @@ def test_verdicts_are_datatroves(mirror: Path) -> None:
 
     with (mirror / "lavita/MedQuAD/train.jsonl").open() as file:
         texts = [json.loads(line)["answer"] for line in file][::60]
-    for ours, theirs in (
+    sides: list[tuple[Any, Any]] = [
         (lambda text: gopher(text, "en", 50), GopherQualityFilter()),
         (lambda text: fineweb(text, "en"), FineWebQualityFilter()),
         (lambda text: repetition(text, "en"), GopherRepetitionFilter()),
-    ):
+    ]
+    for ours, theirs in sides:
         said = [theirs.filter(Document(text=text, id="")) for text in texts]
         assert [ours(text) for text in texts] == [None if one is True else one[1] for one in said]
 
