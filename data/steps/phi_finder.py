@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from residency.data.steps import phi_dates, phi_patterns, phi_people
-from residency.data.steps.phi_shape import NUMBER, REACH, Shape
+from residency.data.steps.phi_shape import DIGIT, REACH, Shape
 from residency.data.steps.settings import Identifier
 
 SPACE = re.compile(r"[\s\u3000-\u303f\uff00-\uff0f]")  # also Chinese punctuation
@@ -61,14 +61,15 @@ class Finder:
             for start, end in _stretches(sign, text):
                 for shape in shapes:
                     hits += _hits(shape, text, start, end)
-        for start, end in _stretches(NUMBER, text):
-            hits += self._recognised(text, start, end)
+        if self._recognizers:
+            for start, end in _stretches(DIGIT, text):
+                hits += self._recognised(text, start, end)
         if self._people is not None:
             hits += self._people(text)
         return joined(hits)
 
     def _recognised(self, text: str, start: int, end: int) -> Iterator[Hit]:
-        """What Presidio's recognizers find around long numbers, each where something begins like what it knows."""
+        """What Presidio's recognizers find around digits, each where something begins like what it knows."""
         for kind, sign, recognizer in self._recognizers:
             if not sign.search(text, start, end):
                 continue

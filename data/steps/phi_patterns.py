@@ -80,6 +80,13 @@ def _possible(found: re.Match[str]) -> bool:
         return False
 
 
+def _french_key(found: re.Match[str]) -> bool:
+    """The last two digits of a French number are its key (https://xml.insee.fr/schema/nir.html)."""
+    number = found[0].replace("A", "0").replace("B", "0")
+    less = 1_000_000 * found[0].count("A") + 2_000_000 * found[0].count("B")  # Corsica
+    return 97 - (int(number[:13]) - less) % 97 == int(number[13:])
+
+
 def _valid_in(*regions: str) -> Check:
     def check(found: re.Match[str]) -> bool:
         import phonenumbers
@@ -112,6 +119,8 @@ def telephones() -> list[Shape]:
             rf"{start}(?P<v>0\d{{1,4}}[ /-]\d{{3,4}}[ -]?\d{{3,4}}){extension}{end}",
             _valid_in("GB", "IT"),
         ),
+        shape("phone", rf"{start}(?P<v>\(0\d{{2,4}}\)\s?\d{{3,4}} ?\d{{3,4}}){end}", _valid_in("GB")),
+        shape("phone", rf"{start}(?P<v>0[1-9]\d{{8,9}}){end}", _valid_in("FR", "GB")),
         shape("phone", rf"{start}(?P<v>3[1-9]\d[ -]\d{{3}}[ -]?\d{{4}}){end}", _valid_in("IT")),
         shape("phone", rf"{start}(?P<v>9\d \d{{3}} \d\d \d\d){end}", _valid_in("ES")),
         shape("phone", rf"{start}1[3-9]\d([ -]?)\d{{4}}\1\d{{4}}{end}"),
@@ -201,6 +210,17 @@ def labelled_numbers() -> list[Shape]:
             rf"[0-9xX*A-Z])){{2,22}}[A-Za-z0-9]?)(?![A-Za-z0-9])",
             _at_least(4),
             NUMBER_SIGN,
+        ),
+        shape(
+            "ssn",
+            r"(?<![A-Za-z0-9])[12]\d{5}[\dAB]\d{8}(?![A-Za-z0-9])",
+            _french_key,
+            NUMBER_SIGN,
+        ),
+        shape(
+            "account",
+            rf"(?i:\bcard|\bcarte|\btarjeta|\bcarta){GLUE}(?P<v>\d(?:[ -]?\d){{11,18}})(?!\d)",
+            sign=NUMBER_SIGN,
         ),
         shape(
             "ssn",

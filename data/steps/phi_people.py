@@ -14,7 +14,7 @@ STREET = (
     r"(?:Street|St|Avenue|Ave|Av|Road|Rd|Boulevard|Blvd|Lane|Ln|Drive|Dr|Court|Ct|Place|Pl"
     r"|Square|Sq|Terrace|Ter|Way"
     r"|Parkway|Pkwy|Highway|Hwy|Circle|Cir|Trail|Trl|Route|Rte|Alley|Crescent|Close|Pike"
-    r"|Turnpike|Loop|Row|Expressway)"
+    r"|Turnpike|Loop|Row|Expressway|Cove|Plaza|Mews|Gardens|Walk|Grove|Crossing|Motorway)"
 )
 STATE = (
     r"(?:A[LKZR]|C[AOT]|D[CE]|FL|GA|HI|I[ADLN]|K[SY]|LA|M[ADEINOST]|N[CDEHJMVY]|O[HKR]|P[AR]"
@@ -28,11 +28,15 @@ US_TAIL = (
 )
 UK_POST = r"[A-Z]{1,2}\d[A-Z\d]?\s\d[A-Z]{2}\b"
 DE = r"(?:(?:de|du|des|del|della|dei|la|le|les|los|las|l['’]|d['’]|di|à)\s?)*"
+FLAT_BEFORE = r"(?:(?:Flat|Apartment|Unit|Studio)\s\w{1,4},?\s)?"
 ROOM = (
     r"(?:[,\s]{1,2}(?:Apt|Apartment|Unit|Suite|Ste|Floor|Fl|Room|Rm|Bldg|#)\.?\s?#?"
     r"[A-Z0-9-]{1,5})?"
 )
-POSTED = rf"(?:,?\s(?:[A-Z]-)?\d{{5}}\s{CITY}(?:\s\([A-Z]{{2}}\))?)?"
+FLAT = (
+    r"(?:,?\s(?:Apt|Apto|Appt|Appartamento|Int|Interno|Piso|Piano|Puerta|Bât|B[âa]timent)\b\.?\s?\w{1,4}\b)?"
+)
+POSTED = rf"{FLAT}(?:,?\s{{1,2}}(?:[A-Z]-)?\d{{5}},?\s{CITY}(?:\s\([A-Z]{{2}}\))?|,?\s{{1,2}}{CITY},\s\d{{5}}(?!\d))?"
 
 
 def addresses() -> list[Shape]:
@@ -40,14 +44,20 @@ def addresses() -> list[Shape]:
     romance = (
         r"(?:Calle|C/|Cl\.|Avenida|Avda?\.?|Av\.|Paseo|Plaza|Pza\.?|Camino|Carretera|Ctra\.|Ronda"
         r"|Via|Viale|V\.le|Piazza|P\.zza"
-        r"|P\.za|Piazzale|Corso|C\.so|Largo|Vicolo|Strada|Lungotevere|Contrada)"
+        r"|P\.za|Piazzale|Corso|C\.so|Largo|Vicolo|Strada|Lungotevere|Contrada|Pasaje|Callejón|Glorieta|Alameda|Cuesta|Rambla|Vial|Rotonda|Urbanización|Borgo)"
     )
     return [
         shape(
             "address",
-            rf"(?<![A-Za-z0-9./-])\d{{1,5}}(?:-?[A-Z]|-\d{{1,4}}|½)?\s(?:[NSEW]{{1,2}}\.?\s)?"
+            rf"{FLAT_BEFORE}(?<![A-Za-z0-9./-])\d{{1,5}}(?:-?[A-Z]|-\d{{1,4}}|½)?\s(?:[NSEW]{{1,2}}\.?\s)?"
             rf"(?:{CAPITAL}[ ]|\d{{1,3}}(?:st|nd|rd|th)[ ]){{1,4}}{STREET}\b\.?(?:[ ]"
             rf"[NSEW]{{1,2}}\b\.?)?{ROOM}(?:,?\s{{1,2}}(?:{US_TAIL}|{CITY},?\s{UK_POST}))?",
+        ),
+        # any street, on the line before its town
+        shape(
+            "address",
+            rf"(?<![A-Za-z0-9./-])\d{{1,5}}\s(?:{CAPITAL}[ ]){{0,3}}{LAST_WORD}{ROOM},?\s{{1,2}}"
+            rf"{CITY},?\s{{1,2}}(?:{STATE}\s{{1,2}}\d{{5}}(?:-\d{{4}})?(?!\d)|{UK_POST})",
         ),
         shape("address", rf"\b(?i:P\.?\s?O\.?\s?Box|post office box)\s#?\d+(?:,?\s{US_TAIL})?"),
         shape("address", rf"\b{CITY},\s{{1,2}}{STATE}\s{{1,2}}\d{{5}}(?:-\d{{4}})?(?!\d)"),
@@ -66,6 +76,11 @@ def addresses() -> list[Shape]:
         ),
         shape(
             "address",
+            rf"(?<![A-Za-z])(?:rue|avenue|boulevard|place|chemin|all[ée]e|impasse)\s{DE}{CAPITAL}"
+            rf"(?:[ ]{DE}{CAPITAL}){{0,3}},?\s\d{{5}}\s{CITY}",
+        ),
+        shape(
+            "address",
             rf"(?<![A-Za-z]){romance}\s?{DE}{CAPITAL}(?:[ ]{DE}{CAPITAL}){{0,3}},?\s(?:n"
             rf"[.º°]{{0,2}}\s?)?\d{{1,4}}(?:/?[A-Za-z]\b)?(?:,?\s\d{{1,2}}[º°ª](?:\s?"
             rf"[A-Z]\b)?)?{POSTED}",
@@ -73,7 +88,7 @@ def addresses() -> list[Shape]:
         shape(
             "address",
             r"(?:[^\W\d住址于在为：A-Za-z]{2,6}?(?:省|自治区|市|区|县|镇|乡|街道)){0,4}[^\W\d住址于在为：A-Za-z]{1,8}(?:路|街|道"
-            r"|巷|弄|胡同|里)\d{1,5}(?:号|弄)(?:\d{1,4}(?:号楼|栋|幢|座|单元|室|楼|层|号))*",
+            r"|巷|弄|胡同|里)(?:\d{1,5}(?:号|弄)|[A-Za-z]座)(?:\d{1,4}(?:号楼|栋|幢|座|单元|室|楼|层|号))*(?:\s\d{6}(?!\d))?",
         ),
         shape(
             "address",

@@ -15,11 +15,14 @@ from __future__ import annotations
 import json
 import os
 import re
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from residency.data.steps.phi_finder import Finder, Hit
 from residency.data.steps.settings import PhiSettings

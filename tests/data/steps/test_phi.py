@@ -205,3 +205,17 @@ def test_overlapping_hits_are_one_of_the_longest_kind() -> None:
 def test_long_addresses_of_pages_are_found_to_their_end() -> None:
     page = "https://example.org/" + "a/b-c" * 100
     assert Finder(["url"]).find(f"See {page} for more.") == [Hit("url", 4, 4 + len(page))]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("from 16d1:b5ac:2e1c:5d3a:56a6:8b42:de28:123c.", "from [IP]."),
+        ("pump 04:1d:83:0b:b7:ce", "pump [RECORD]"),
+        ("ID 185057800608491, not 185057800608492", "ID [SSN], not 185057800608492"),
+        ("at 52 Keys Burg\nBatesland, OR 27287", "at [ADDRESS]"),
+        ("a rue de Cordier, 35286 Rennes", "a [ADDRESS]"),
+    ],
+)
+def test_compact_forms_and_addresses_over_lines_are_found(phi: Phi, text: str, expected: str) -> None:
+    assert replaced(phi, text) == expected
