@@ -17,7 +17,8 @@ from torch.utils.data import Dataset, SequentialSampler
 from transformers import Trainer, TrainingArguments
 
 from residency.artifact import StageFile
-from residency.data.shards import IGNORED, PackedRows
+from residency.data.balance import attention_weight, placed, row_costs
+from residency.data.shards import IGNORED, PackedRows, padding_squares
 from residency.train.batches import whole_batches
 from residency.train.engine import training_arguments
 from residency.train.lora import prepare
@@ -26,17 +27,40 @@ from residency.train.watch import FiniteLoss, Watch
 
 
 class Rows(Dataset[dict[str, np.ndarray[Any, Any]]]):
-    """The rows of a tokens artifact in their packed order, filled up with empty rows to whole global batches."""
+    """The rows of a tokens artifact, filled up with empty rows to whole global batches.
+
+    Attributes:
+        order: the row at each place; as packed until `balance` has seen the model.
+    """
 
     def __init__(self, tokens: Path, batch_size: int) -> None:
         self.rows = PackedRows(tokens)
         self.length = whole_batches(len(self.rows), batch_size)
+        self.order = np.arange(self.length)
+
+    def balance(self, model: Any, arguments: TrainingArguments, batch_size: int) -> None:
+        """Place rows so that the ranks have about the same work in every turn."""
+        weights = sum(getattr(part, "ds_numel", part.numel()) for part in model.parameters())
+        config, length = model.config, self.rows.max_length
+        width = config.num_attention_heads * (
+            getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+        )
+        attention = attention_weight(config.num_hidden_layers, width, weights)
+        self.order = placed(
+            row_costs(self.rows.squares(), length, attention),
+            self.rows.windows,
+            float(row_costs(padding_squares(np.array([float(length)])), length, attention)[0]),
+            batch_size=batch_size,
+            world_size=arguments.world_size,
+            micro=arguments.per_device_train_batch_size,
+            seed=arguments.seed,
+        )
 
     def __len__(self) -> int:
         return self.length
 
     def __getitem__(self, index: int) -> dict[str, np.ndarray[Any, Any]]:
-        return self.rows[index]
+        return self.rows[int(self.order[index])]
 
 
 def collate(rows: list[dict[str, np.ndarray[Any, Any]]]) -> dict[str, Any]:
@@ -89,6 +113,7 @@ def packed_trainer(stage: StageFile, attempt: Path, world_size: int) -> tuple[Pa
     model, tokenizer = prepare(
         stage, attempt
     )  # after the arguments: ZeRO-3 shards the weights while they load
+    rows.balance(model, arguments, stage.settings["batch_size"])
     flash = "flash" in model.config._attn_implementation
 
     def batch(of: list[dict[str, np.ndarray[Any, Any]]]) -> dict[str, Any]:
