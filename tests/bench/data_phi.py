@@ -1,7 +1,7 @@
 """Benchmark of the PHI step: recall by kind on generated notes, false hits in textbooks, speed; Presidio beside it.
 
 What: notes with planted identifiers (`tests/bench/notes.py`). An identifier is found when hits of any kind cover all of
-its letters and digits. Recall is told apart for tuned forms and for untuned ones, for which no pattern was changed;
+its letters and digits. Recall is told apart for tuned forms and for untuned ones, an upper bound (see there);
 names are labelled ones only. False hits: the share of words in a hit, over the two medical books of OpenStax, whose
 dates, web addresses and people count as false too, and over the words of the notes that are no identifier. Presidio:
 its recognizers for the same kinds, without an NLP engine, at a score of 0.3; its e-mail recognizer without the check of

@@ -2,8 +2,9 @@
 
 Discharge summaries, progress notes, referral letters and phone notes in five languages. Every identifier is one of
 many surface forms of its kind. A third of the forms of each kind is UNTUNED: these were written down before any pattern
-of `residency.data.steps.phi_patterns`, and no pattern is ever changed because of them, so that recall on them says what
-to expect of forms nobody thought of. All people, numbers and places are drawn at random.
+of `residency.data.steps`, and no pattern is changed for one that was missed. Both lists come from one source and the
+patterns were not written blind to them: recall on untuned forms is an upper bound for notes from elsewhere. All people,
+numbers and places are drawn at random.
 
 In a form, `⟦ ⟧` encloses the identifier, `#` is a digit, `?` a capital letter, `{field}` see `_fields`.
 """
