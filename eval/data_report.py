@@ -86,12 +86,12 @@ def render(run: DataRun) -> str:
 
 def headline(run: DataRun) -> Markup:
     """What went in, what stayed, and how near the mixture came to the plan: HTML, escaped."""
-    told = totals(run)
+    sums = totals(run)
     parts = [
         Markup("<b>{}</b> {} from {} {} went in; <b>{}</b> stayed ({}).").format(
-            whole(told["came"]), plural("document", told["came"]),
-            told["sources"], plural("source", told["sources"]),
-            whole(told["kept"]), report_words.percent(told["kept"] / told["came"] if told["came"] else None),
+            whole(sums["came"]), plural("document", sums["came"]),
+            sums["sources"], plural("source", sums["sources"]),
+            whole(sums["kept"]), report_words.percent(sums["kept"] / sums["came"] if sums["came"] else None),
         )
     ]  # fmt: skip
     reasons: Counter[str] = Counter()
@@ -99,11 +99,8 @@ def headline(run: DataRun) -> Markup:
         reasons.update(corpus.reasons)
     if reasons:
         most, documents = reasons.most_common(1)[0]
-        parts.append(
-            Markup("Most were left out as <b>{}</b> ({}).").format(reason(most), whole(documents))
-            if len(reasons) > 1
-            else Markup("All others were left out as <b>{}</b> ({}).").format(reason(most), whole(documents))
-        )
+        told = Markup("The most frequent reason was <b>{}</b> ({}).")
+        parts.append(told.format(reason(most), whole(documents)))
     mixed = [mixture for mixture in run.mixtures if mixture.parts]
     if mixed:
         parts.append(_nearness(max(mixture.drift for mixture in mixed)))
@@ -173,7 +170,7 @@ class Benchmark:
 
     task: str
     hits: list[Hit]
-    """The best covered first."""
+    """One of each item first, the best covered before the others."""
 
     @property
     def items(self) -> int:
@@ -187,7 +184,12 @@ class Benchmark:
 def benchmarks(run: DataRun) -> list[Benchmark]:
     """The tasks with hits, the one with the most first."""
     tasks: dict[str, list[Hit]] = {}
+    times: Counter[tuple[str, str]] = Counter()
+    ranked: list[tuple[int, Hit]] = []
     for hit in run.hits:
+        ranked.append((times[hit.task, hit.item], hit))
+        times[hit.task, hit.item] += 1
+    for _, hit in sorted(ranked, key=lambda pair: pair[0]):
         tasks.setdefault(hit.task, []).append(hit)
     return sorted((Benchmark(*pair) for pair in tasks.items()), key=lambda task: -len(task.hits))
 

@@ -399,7 +399,9 @@ def _questions(corpus: Corpus) -> dict[tuple[str, str], str]:
     for role, place in corpus.manifest.parent_paths.items():
         exam = corpus.artifact / place
         task = role.removeprefix("exam:")
-        if task == role or passport.forbidden(read_manifest(exam).passport, "text-logging"):
+        if task == role or not (exam / "manifest.json").exists():
+            continue
+        if passport.forbidden(read_manifest(exam).passport, "text-logging"):
             continue
         for path in (exam / "train.jsonl", exam / "held_out.jsonl"):
             for row in parts.load(path) if path.exists() else ():
