@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from residency.artifact import StageFile, commit, own, read_manifest, read_stage
 from residency.data import contrast, parts, passport, sources, synthesis
@@ -22,7 +22,7 @@ from residency.data.faults import Fault
 from residency.data.reading import Reading, gathered
 from residency.data.schema import Schema, recognise
 from residency.data.settings import CorpusSettings, CurationSettings
-from residency.data.steps.settings import PhiSettings
+from residency.data.steps.settings import Identifier, PhiSettings
 from residency.errors import ResidencyError
 
 Row = dict[str, Any]
@@ -68,9 +68,12 @@ def run(attempt: Path) -> Path:
             *curated.steps,
         ]
     made_from = synthesis.sources_of(settings, stage) if settings.synthesis else ()
-    entry = passport.of_corpus(
-        name, settings, written["train"], scrubbed=_scrubbed(settings), made_from=made_from
-    )
+    looked_for = _phi_looked_for(settings)
+    # Only a step that looked for every kind of identifier changes what the corpus may be used for.
+    scrubbed = looked_for is not None and set(looked_for["kinds"]) == set(get_args(Identifier))
+    entry = passport.of_corpus(name, settings, written["train"], scrubbed=scrubbed, made_from=made_from)
+    if looked_for:
+        entry["phi_looked_for"] = looked_for
     return commit(attempt, payload, "corpus", owner=owner, measured=measured, passport=[entry])
 
 
@@ -118,8 +121,14 @@ def _steps(settings: CorpusSettings, parents: dict[str, Path], work: Path) -> St
     return build(settings.steps, parents, work)
 
 
-def _scrubbed(settings: CorpusSettings) -> bool:
-    return any(isinstance(step, PhiSettings) and step.mode != "fail" for step in settings.steps)
+def _phi_looked_for(settings: CorpusSettings) -> dict[str, Any] | None:
+    """Which identifiers the corpus' phi step looked for, and with what; None without such a step."""
+    for step in settings.steps:
+        if isinstance(step, PhiSettings):
+            from residency.data.steps.phi import Phi
+
+            return Phi(step).looked_for()
+    return None
 
 
 def _parts(settings: CorpusSettings) -> tuple[Part, ...]:

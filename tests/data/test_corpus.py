@@ -164,3 +164,15 @@ def test_public_data_sets(
     measured = read_manifest(corpus.run(attempt("corpus-real", "corpus", filled.model_dump(), {}))).measured
     assert (measured["schema"], measured["documents"]) == (schema, least)
     assert not measured["dropped"]
+
+
+@pytest.mark.parametrize(("kinds", "status"), [(None, "scrubbed"), (["email"], "possible")])
+def test_the_passport_says_what_was_scrubbed(make_corpus: Any, kinds: list[str] | None, status: str) -> None:
+    step = {"kind": "phi"} | ({"kinds": kinds} if kinds else {})
+    rows = [{"id": "n", "text": "Seen today. Write to ann@example.org."}]
+    made = make_corpus("notes", rows, phi="possible", steps=[step])
+    assert next(corpus.rows(made, "train"))["text"] == "Seen today. Write to [EMAIL]."
+    manifest = read_manifest(made)
+    assert manifest.passport[0]["phi"] == status
+    assert manifest.passport[0]["phi_looked_for"]["names"] == "labels only"
+    assert manifest.measured["curation"][1]["counts"] == {"email": 1}
