@@ -22,7 +22,8 @@ from residency.artifact import RunPaths
 from residency.data.mixing import LARGEST_DRIFT
 from residency.errors import ResidencyError
 from residency.eval import charts, data_pictures, report_words
-from residency.eval.data_report_run import Corpus, DataRun, Hit, read
+from residency.eval.data_corpus import Corpus
+from residency.eval.data_report_run import DataRun, Hit, read
 
 WORDS = ("number", "count", "percent", "size")
 SHOWN_HITS, FOLDED_HITS = 8, 100  # of each benchmark

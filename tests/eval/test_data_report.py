@@ -248,6 +248,26 @@ def test_a_search_without_hits_says_so(made: Made) -> None:
     assert "Searched for, and none found, in notes." in text
 
 
+def test_preference_pairs_have_no_mixture(made: Made) -> None:
+    made.corpus("pairs", TEXTS, settings={"limit": 4, "steps": []})
+    artifact = made.stage("align-tokens", "pairs", {"corpus:pairs": "corpus-pairs"}, "align")
+    made.finish(
+        artifact, "tokens", measured={"pairs": 481, "tokens": 61_440, "longest": 321, "max_length": 512}
+    )
+    made.stage("align", "preference", {"tokens": "align-tokens"})
+    text = text_of(made.page())
+    assert "pairs 481 tokens 61,440 longest prompt and reply, tokens 321" in text
+    assert "taken 4 9,840" in text
+    assert "The mixture is" not in text
+
+
+def test_what_lies_behind_the_limit_is_counted(made: Made) -> None:
+    made.curated(measured={"held_out_documents": 90, "dropped": {}, "curation": STEPS})
+    text = text_of(made.page())
+    assert "over the limit 900" in text
+    assert "The most frequent reason was over the limit (900)" in re.sub(r" (?=[.,;])", "", text)
+
+
 def test_flagged_documents_are_told_apart(made: Made) -> None:
     made.curated(settings={"steps": [*SETTINGS["steps"][:2], {"kind": "decontaminate", "mode": "flag"}]})
     assert "2 only flagged" in text_of(made.page())
@@ -279,7 +299,7 @@ def test_everything_is_escaped(made: Made) -> None:
 
 def test_text_that_must_not_leave_is_not_shown(made: Made) -> None:
     told = text_of_page(made, entry={"phi": "possible"})
-    assert "may hold identifiers of patients" in told
+    assert "its passport keeps it here (consent open, patients’ identifiers possible)" in told
     later = {
         "step": "4-phi",
         "documents": 994,
