@@ -47,9 +47,9 @@ def run(attempt: Path) -> Path:
     payload.mkdir()
     files = _files(settings, stage, work)
     reading = Reading(settings, files, _schema(settings, files), work / "read", settings.seed)
+    steps = _steps(settings, stage, reading.schema, work)
     execute(reading, max(1, len(reading.files)), curation, work / "logs" / "read")
     read = gathered(reading)
-    steps = _steps(settings, stage.parents, work)
     curated = curate(work, reading.target, read.parts, steps, curation, keep_dropped=settings.keep_dropped)
     written = _write(payload, curated, settings)
     _write_asides(payload, curated, keep_all=settings.keep_dropped)
@@ -61,12 +61,11 @@ def run(attempt: Path) -> Path:
         "held_out_documents": written["held_out"],
         "bytes": sum((payload / f"{part}.jsonl").stat().st_size for part in _parts(settings)),
         "dropped": dict(read.dropped + written.dropped),
-    }
-    if steps:
-        measured["curation"] = [
+        "curation": [
             {"step": "read", "documents": read.documents, "characters": read.characters},
             *curated.steps,
-        ]
+        ],
+    }
     made_from = synthesis.sources_of(settings, stage) if settings.synthesis else ()
     looked_for = _phi_looked_for(settings)
     # Only a step that looked for every kind of identifier changes what the corpus may be used for.
@@ -113,12 +112,13 @@ def _schema(settings: CorpusSettings, files: list[tuple[Path, str]]) -> Schema:
     return "text"  # no rows: refused where the parts are written
 
 
-def _steps(settings: CorpusSettings, parents: dict[str, Path], work: Path) -> Steps:
+def _steps(settings: CorpusSettings, stage: StageFile, schema: Schema, work: Path) -> Steps:
     if not settings.steps:
         return []
-    from residency.data.steps.build import build
+    from residency.data.steps.build import build, refuse_misfit
 
-    return build(settings.steps, parents, work)
+    refuse_misfit(stage.name.removeprefix("corpus-"), settings.steps, schema)
+    return build(settings.steps, stage.parents, work)
 
 
 def _phi_looked_for(settings: CorpusSettings) -> dict[str, Any] | None:

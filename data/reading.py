@@ -69,7 +69,7 @@ class Reading:
                 self.dropped[reason] += 1
             else:
                 self.counts["documents"] += 1
-                self.counts["characters"] += sum(map(len, pieces(made)))
+                self.counts["characters"] += len("\n\n".join(pieces(made)))
                 yield made
 
     def _found(self, rank: int) -> Iterator[Row | Fault]:

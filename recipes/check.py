@@ -11,6 +11,7 @@ from residency.artifact import read_manifest
 from residency.data import sources
 from residency.data.schema import recognise
 from residency.data.settings import CorpusSettings
+from residency.data.steps.build import refuse_misfit
 from residency.data.synthesis_settings import GenerateSettings
 from residency.data.user_function import load
 from residency.errors import ResidencyError
@@ -60,7 +61,7 @@ def _check_corpus(plan: Plan, name: str, settings: CorpusSettings) -> list[str]:
     row = next(iter(sources.read(settings, 0)), None)
     if row is None:
         raise ResidencyError(f"corpora.{name}: {settings.source} has no rows")
-    recognise(row, settings.turns)
+    refuse_misfit(name, settings.steps, recognise(row, settings.turns))
     return []
 
 

@@ -14,8 +14,22 @@ from residency.data import parts
 from residency.data.curation import Named, Steps
 from residency.data.exam_index import ExamIndex
 from residency.data.steps import settings as kinds
+from residency.errors import ResidencyError
 
 EXAM, REFERENCE = "exam:", "corpus:"  # roles of a corpus stage's parents
+
+
+def refuse_misfit(corpus: str, steps: list[Any], schema: str) -> None:
+    """Refuse steps that would spoil rows of a layout.
+
+    Raises:
+        ResidencyError: shared paragraphs would be removed from answers, where many share a fact.
+    """
+    if schema != "text" and any(isinstance(step, kinds.ParagraphsSettings) for step in steps):
+        raise ResidencyError(
+            f"corpus {corpus}: the step paragraphs is for running text, these rows are {schema}",
+            cure="Leave it out: many answers may rightly share a paragraph",
+        )
 
 
 def build(steps: list[Any], parents: dict[str, Path], work: Path) -> Steps:

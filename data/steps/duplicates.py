@@ -3,7 +3,8 @@
 How: the signature of a document (rensa, https://github.com/beowolx/rensa) is cut into bands; two documents
 that agree in a band are compared by their whole signatures, whose agreement estimates the Jaccard index
 (Broder 1997). What is joined that way, directly or through others, is one cluster, of which one document
-stays: a held-out one if there is one, so that nothing held out is trained on; else the first.
+stays: a held-out one if there is one, so that nothing held out is trained on; else the first. Dialogues and exam items
+must also ask the same: answers of one template that differ in a name are different facts.
 
 Only one band is in memory at a time, and of the signatures one byte a hash (b-bit minwise hashing,
 arXiv:0910.3349), read for the compared pairs alone: a corpus of two gigabytes takes some ten megabytes."""
@@ -15,10 +16,10 @@ import zlib
 import numpy as np
 from numpy.typing import NDArray
 
-from residency.data.batch import Batch
+from residency.data.batch import Batch, Row
 from residency.data.observed import Observed
 from residency.data.steps.settings import DuplicatesSettings
-from residency.data.words import WordHashes, mix
+from residency.data.words import WordHashes, hash_words, mix
 
 Ints = NDArray[np.int64]
 SEED = 1
@@ -32,10 +33,11 @@ class Duplicates:
         self.settings = settings
 
     def observe(self, batch: Batch) -> dict[str, NDArray[np.generic]]:
-        """Signature bytes `[rows, hashes]`, a hash of each band `[rows]`, and which rows are held out."""
+        """Signature bytes `[rows, hashes]`, a hash of each band `[rows]`, of what is asked, and which are held out."""
         signature = signatures(batch.ngrams(self.settings.words), self.settings.bands * self.settings.rows)
         bands = signature.reshape(len(signature), self.settings.bands, self.settings.rows).astype(np.uint64)
-        told = {"held_out": np.array([bool(row.get("held_out")) for row in batch.rows])}
+        told: dict[str, NDArray[np.generic]] = {"asked": _asked(batch)}
+        told |= {"held_out": np.array([bool(row.get("held_out")) for row in batch.rows])}
         alone = np.array(
             [zlib.crc32(str(row["id"]).encode("utf-8", "replace")) for row in batch.rows], dtype=np.uint64
         )
@@ -83,7 +85,22 @@ class Duplicates:
             one, other = (preferred[side[at : at + PAIRS]] for side in (left, right))
             same = (observed.at("signature", one) == observed.at("signature", other)).mean(axis=1)
             agreement[at : at + PAIRS] = (same - 1 / 256) / (1 - 1 / 256)
-        return agreement >= self.settings.similarity
+        asked = observed["asked"][preferred]
+        return np.asarray((agreement >= self.settings.similarity) & (asked[left] == asked[right]))
+
+
+def _asked(batch: Batch) -> NDArray[np.uint64]:
+    """`[rows]`: hash of the words of a row's question, or of all of a dialogue but its last message; 0 for text."""
+    words = hash_words(["\n".join(question(row)) for row in batch.rows])
+    place = np.arange(len(words.hashes)) - np.repeat(words.offsets[:-1], words.counts)
+    sums = np.append(np.uint64(0), np.cumsum(mix(words.hashes + place.astype(np.uint64)), dtype=np.uint64))
+    return sums[words.offsets[1:]] - sums[words.offsets[:-1]]
+
+
+def question(row: Row) -> list[str]:
+    """What a row asks; nothing for running text."""
+    asked = row.get("prompt") or row.get("messages", [])[:-1]
+    return [asked] if isinstance(asked, str) else [message["content"] for message in asked]
 
 
 def signatures(ngrams: WordHashes, hashes: int) -> NDArray[np.uint32]:

@@ -43,11 +43,7 @@ STEPS: list[dict[str, Any]] = [
 REAL: dict[str, dict[str, Any]] = {
     "anatomy": {"source": "openstax/anatomy-physiology", "file": "text/*.jsonl"},
     "microbiology": {"source": "openstax/microbiology", "file": "text/*.jsonl"},
-    "medquad": {
-        "source": "lavita/MedQuAD",
-        "file": "train.jsonl",
-        "turns": {"user": "question", "assistant": "answer"},
-    },
+    "medquad": {"source": "lavita/MedQuAD", "file": "train.jsonl", "text": "answer"},
 }
 RUN = "import sys; from pathlib import Path; from residency.data import corpus; corpus.run(Path(sys.argv[1]))"
 

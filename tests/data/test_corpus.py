@@ -31,6 +31,7 @@ def test_corpus_is_written_measured_and_passported(make_corpus: Any) -> None:
         "held_out_documents": 0,
         "bytes": (made / "train.jsonl").stat().st_size,
         "dropped": {"empty text": 1},
+        "curation": [{"step": "read", "documents": 3, "characters": 30}],
     }
     (entry,) = manifest.passport
     assert (entry["corpus"], entry["licence"], entry["consent"], entry["documents"]) == (
@@ -176,3 +177,13 @@ def test_the_passport_says_what_was_scrubbed(make_corpus: Any, kinds: list[str] 
     assert manifest.passport[0]["phi"] == status
     assert manifest.passport[0]["phi_looked_for"]["names"] == "labels only"
     assert manifest.measured["curation"][1]["counts"] == {"email": 1}
+
+
+def test_shared_paragraphs_are_not_taken_from_answers(make_corpus: Any) -> None:
+    rows = [
+        {"id": "d", "messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]}
+    ]
+    with pytest.raises(
+        ResidencyError, match="corpus d: the step paragraphs is for running text, these rows are messages"
+    ):
+        make_corpus("d", rows, steps=[{"kind": "paragraphs"}])

@@ -64,6 +64,19 @@ def test_half_the_same_words_is_no_duplicate(tmp_path: Path) -> None:
     assert stays(tmp_path, rows) == [0, 1]
 
 
+def test_answers_of_one_template_are_different_facts(tmp_path: Path) -> None:
+    def asked(disease: str) -> dict[str, Any]:
+        said = [f"How is {disease} inherited?", f"{TEXT} This condition is inherited from both parents."]
+        roles = ("user", "assistant")
+        return {
+            "id": disease,
+            "messages": [{"role": r, "content": c} for r, c in zip(roles, said, strict=True)],
+        }
+
+    rows = [asked("albinism"), asked("alkaptonuria"), asked("Albinism")]
+    assert stays(tmp_path, rows) == [0, 1, 0]
+
+
 def test_signatures_estimate_the_jaccard_index() -> None:
     words = [f"w{number}" for number in range(3000)]
     texts = [" ".join(words[:2000]), " ".join(words[500:2500])]
