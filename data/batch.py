@@ -14,7 +14,15 @@ from residency.data.words import WordHashes, hash_words
 
 Row = dict[str, Any]
 Texts = Callable[[str], str]
-SPOKEN = ("text", "prompt", "messages", "chosen", "rejected", "replies", "options")  # fields with what a row says
+SPOKEN = (
+    "text",
+    "prompt",
+    "messages",
+    "chosen",
+    "rejected",
+    "replies",
+    "options",
+)  # fields with what a row says
 
 
 class Batch:

@@ -1,5 +1,5 @@
-"""A step of ours in a datatrove pipeline (https://github.com/huggingface/datatrove), beside its own readers, filters and
-writers:
+"""A step of ours in a datatrove pipeline (https://github.com/huggingface/datatrove), beside its own readers, filters
+and writers:
 
     from residency.data.datatrove_step import Curate
     pipeline = [JsonlReader("in"), Curate(Quality(QualitySettings())), JsonlWriter("out")]
@@ -40,5 +40,7 @@ class Curate(PipelineStep):
                 self.stat_update("total", f"dropped_{reason}" if reason else "forwarded")
                 if reason is None:
                     document.text = row["text"]
-                    document.metadata |= {key: value for key, value in row.items() if key not in ("id", "text")}
+                    document.metadata |= {
+                        key: value for key, value in row.items() if key not in ("id", "text")
+                    }
                     yield document

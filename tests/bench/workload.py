@@ -196,7 +196,9 @@ def _stages(directory: Path, subject: str, rows: list[Row], base: Path, size: Sc
     file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     read = CorpusSettings(source=str(file), seed=0, licence="CC-BY-4.0")
     made = corpus.run(stage(run, f"corpus-{subject}", "corpus", read.model_dump(), {}))
-    packing = TokensSettings(mixture=MixtureSettings(shares={subject: 1.0}), epochs=1.0, max_length=size.max_length)
+    packing = TokensSettings(
+        mixture=MixtureSettings(shares={subject: 1.0}), epochs=1.0, max_length=size.max_length
+    )
     tokens.run(
         stage(run, "tokens", "tokens", packing.model_dump(), {"model": base, f"corpus:{subject}": made})
     )

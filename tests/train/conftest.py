@@ -71,7 +71,8 @@ class World:
 
     def recipe(self, stages: dict[str, dict[str, Any]], engine: dict[str, Any]) -> Path:
         """Write a recipe (JSON is YAML) whose stages stand on the tiny defaults above; returns its file."""
-        corpora = {path.stem: {"source": str(path), "licence": "CC0-1.0"} for path in sorted(self.corpora.glob("*.jsonl"))}
+        files = sorted(self.corpora.glob("*.jsonl"))
+        corpora = {path.stem: {"source": str(path), "licence": "CC0-1.0"} for path in files}
         shape = {
             "layers": 2,
             "width": 32,
