@@ -6,7 +6,13 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from residency.data.settings import CorpusSettings
-from residency.data.steps.settings import DecontaminateSettings, FunctionSettings, PhiSettings, RankSettings
+from residency.data.steps.settings import (
+    DecontaminateSettings,
+    DifficultySettings,
+    FunctionSettings,
+    PhiSettings,
+    RankSettings,
+)
 from residency.data.user_function import load
 from residency.errors import Exit, ResidencyError
 
@@ -43,7 +49,7 @@ def check_steps(name: str, settings: CorpusSettings, exams: int) -> None:
                 f"{place}: the recipe evaluates no questions",
                 cure="Name tasks under evaluation, or leave it out",
             )
-        if isinstance(step, FunctionSettings):
+        if isinstance(step, FunctionSettings | DifficultySettings) and step.call:
             load(step.call)
         if isinstance(step, RankSettings) and step.kenlm and not Path(step.kenlm).is_file():
             raise ResidencyError(f"{place}: no file {step.kenlm}")

@@ -4,7 +4,12 @@ that training text must not hold. No torch here."""
 from __future__ import annotations
 
 from residency.data.settings import CorpusSettings
-from residency.data.steps.settings import DecontaminateSettings, DomainSettings, RankSettings
+from residency.data.steps.settings import (
+    DecontaminateSettings,
+    DifficultySettings,
+    DomainSettings,
+    RankSettings,
+)
 from residency.errors import ResidencyError
 from residency.eval.settings import TaskSettings
 from residency.eval.shipped import load_task
@@ -15,7 +20,7 @@ def needed(name: str, corpus: CorpusSettings, tasks: list[TaskSettings]) -> dict
     """Role to stage name of what a corpus needs: `corpus:<name>`, and `exam:<task>` where it is decontaminated."""
     names = list(corpus.made_of)
     for step in corpus.steps:
-        if isinstance(step, RankSettings) and step.like:
+        if isinstance(step, RankSettings | DifficultySettings) and step.like:
             names.append(step.like)
         elif isinstance(step, DomainSettings):
             names += [step.like, step.unlike]

@@ -52,7 +52,7 @@ def _step(step: Any, parents: dict[str, Path], work: Path) -> Any:
     match step:
         case kinds.DecontaminateSettings():
             return made(step, _exam_index(parents, work / "exams"))
-        case kinds.RankSettings(like=str(name)):
+        case kinds.RankSettings(like=str(name)) | kinds.DifficultySettings(like=str(name)):
             return made(step, _model(parents, name, work))
         case kinds.DomainSettings():
             return made(step, _model(parents, step.like, work), _model(parents, step.unlike, work))

@@ -49,6 +49,8 @@ class Quality:
 
     def __call__(self, batch: Batch) -> list[str | None]:
         """The first rule that each row breaks; `c4` also removes lines of running text."""
+        if self.settings.language != "auto" and self.settings.rules != ["c4"]:
+            segmenter(self.settings.language).prepare(batch.texts)
         reasons = [self._reason(batch, place) for place in range(len(batch.rows))]
         if "c4" in self.settings.rules:
             batch.forget()

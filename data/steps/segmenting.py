@@ -47,15 +47,26 @@ class Segmenter(dict[str, Stretch]):
 
     def stretches(self, text: str) -> list[Stretch]:
         """The stretches of a text, in order."""
-        if len(self) > REMEMBERED:
-            self.clear()
         stretches = text.split()
         if self.unspaced:  # a stretch is a whole paragraph: not to be seen again, and too long to keep
             return [self._known(tuple(tokens)) for tokens in self._tokens(stretches)]
+        try:
+            return [self[stretch] for stretch in stretches]
+        except KeyError:
+            self._learn(stretches)
+            return [self[stretch] for stretch in stretches]
+
+    def prepare(self, texts: list[str]) -> None:
+        """Learn the stretches of several texts at once, which is faster than one text at a time."""
+        if not self.unspaced:
+            self._learn([stretch for text in texts for stretch in text.split()])
+
+    def _learn(self, stretches: list[str]) -> None:
+        if len(self) > REMEMBERED:
+            self.clear()
         if new := list({stretch for stretch in stretches if stretch not in self}):
             for stretch, tokens in zip(new, self._tokens(new), strict=True):
                 self[stretch] = self._known(tuple(token for token in tokens if token.strip()))
-        return [self[stretch] for stretch in stretches]
 
     def _known(self, tokens: tuple[str, ...]) -> Stretch:
         spoken = [token for token in tokens if not self._symbols.issuperset(token)]

@@ -131,6 +131,24 @@ class RankSettings(Settings):
         return self
 
 
+class DifficultySettings(Settings):
+    """Writes how hard each document is, for a mixture ordered by difficulty."""
+
+    kind: Literal["difficulty"] = "difficulty"
+    like: str | None = None
+    """Corpus of plain text: a document is as hard as it surprises a small model of it."""
+    call: str | None = None
+    """`module:function` instead; gets the text of a document, returns a number."""
+    version: str = "1"
+    """Raise it when the function changes: the identity of the corpus hashes it."""
+
+    @model_validator(mode="after")
+    def _one_judge(self) -> DifficultySettings:
+        if (self.like is None) == (self.call is None):
+            raise ValueError("give either like (a corpus) or call (module:function)")
+        return self
+
+
 class PhiSettings(Settings):
     """Finds identifiers of patients (the kinds of HIPAA Safe Harbor, 45 CFR 164.514(b)(2))."""
 
@@ -170,6 +188,7 @@ Step = Annotated[
     | DecontaminateSettings
     | DomainSettings
     | RankSettings
+    | DifficultySettings
     | PhiSettings
     | FunctionSettings,
     Field(discriminator="kind"),
