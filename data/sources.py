@@ -65,11 +65,11 @@ def identity(settings: CorpusSettings) -> str:
     if settings.source.startswith(WORLD):
         _world_rows(settings, 0)
         code = [Path(str(module.__file__)) for module in (world, world_text)]
-        return artifact.identity_of(world=[_digest(path) for path in code])
+        return artifact.identity_of(world=[digest(path) for path in code])
     if _local(settings.source) is None:
         return f"{settings.source}@{hub.commit(settings.source)}"
     files = locate(settings) or []
-    return artifact.identity_of(files=[_digest(path) for path in files])
+    return artifact.identity_of(files=[digest(path) for path in files])
 
 
 @overload
@@ -204,7 +204,12 @@ def _is_data(path: Path, directory: Path | None = None) -> bool:
     )
 
 
-def _digest(path: Path) -> str:
+def digest(path: Path) -> str:
+    """sha256 of a file, remembered while its size and time stay.
+
+    Raises:
+        ResidencyError: it is empty.
+    """
     status = path.stat()
     if status.st_size == 0:
         raise ResidencyError(f"source: {path} is empty", cure="Fetch it again, or remove it")

@@ -3,6 +3,9 @@ that training text must not hold. No torch here."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from residency.data import sources
 from residency.data.settings import CorpusSettings
 from residency.data.steps.settings import (
     DecontaminateSettings,
@@ -10,6 +13,7 @@ from residency.data.steps.settings import (
     DomainSettings,
     RankSettings,
 )
+from residency.data.synthesis_settings import EntitiesSettings
 from residency.errors import ResidencyError
 from residency.eval.settings import TaskSettings
 from residency.eval.shipped import load_task
@@ -31,6 +35,14 @@ def needed(name: str, corpus: CorpusSettings, tasks: list[TaskSettings]) -> dict
             if stage != f"corpus-{name}":
                 found[f"exam:{task.name}"] = stage
     return found
+
+
+def files_digest(corpus: CorpusSettings) -> str:
+    """sha256 of the files that the steps and the synthesis of a corpus name, in their order; empty without any."""
+    named = [step.kenlm for step in corpus.steps if isinstance(step, RankSettings)]
+    if isinstance(corpus.synthesis, EntitiesSettings):
+        named.append(corpus.synthesis.terms)
+    return " ".join(sources.digest(Path(name)) for name in named if name and Path(name).is_file())
 
 
 def exams(recipe: Recipe) -> list[TaskSettings]:

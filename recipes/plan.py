@@ -111,6 +111,7 @@ class Plan:
                 outside["writer"] = (writer.directory, writer.identity)
         except sources.AbsentError as error:
             self.absent[name], source = error, f"{corpus.source}@absent"
+        source += corpus_graph.files_digest(corpus)
         parents = corpus_graph.needed(name.removeprefix("corpus-"), corpus, self.exams)
         execution = {"curation": self.recipe.curation.model_dump()}
         self._add(

@@ -82,3 +82,13 @@ def test_a_step_changes_the_corpus_and_what_hangs_on_it(tmp_path: Path) -> None:
 def test_what_is_refused_before_anything_runs(tmp_path: Path, steps: str, tasks: str, complaint: str) -> None:
     with pytest.raises(ResidencyError, match=complaint):
         check(plan(tmp_path, steps, tasks))
+
+
+def test_the_bytes_of_a_named_file_are_part_of_the_identity(tmp_path: Path) -> None:
+    model = tmp_path / "model.arpa"
+    identities = []
+    for content in ("one", "two", "one"):
+        model.write_text(content)
+        made = plan(tmp_path, f"{{kind: rank, kenlm: {model}, keep: 0.5}}")
+        identities.append(made.stages["corpus-web"].identity)
+    assert identities[0] == identities[2] != identities[1]
