@@ -65,7 +65,7 @@ def test_questions_alone_teach_no_unread_fact(run: tuple[Path, Score, str]) -> N
     runs, _, seed = run
     control = residency(
         str(RECIPES / "quickstart.yaml"), seed, "stages.sft.from=pretrain", "stages.cpt=null",
-        "stages.sft.mixture.medicine=null", "stages.preference=null", "evaluation.after=[pretrain, sft]", runs=runs,
+        "stages.sft.mixture={dialogues: 1}", "stages.preference=null", "evaluation.after=[pretrain, sft]", runs=runs,
     )  # fmt: skip
     assert control["world-exam", "sft"]["value"] <= 0.35
 
