@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from residency.artifact import StageFile, commit, own, read_manifest, read_stage
 from residency.data import contrast, parts, passport, sources, synthesis
@@ -22,7 +22,7 @@ from residency.data.faults import Fault
 from residency.data.reading import Reading, gathered
 from residency.data.schema import Schema, recognise
 from residency.data.settings import CorpusSettings, CurationSettings
-from residency.data.steps.settings import Identifier, PhiSettings
+from residency.data.steps.settings import PhiSettings
 from residency.errors import ResidencyError
 
 Row = dict[str, Any]
@@ -54,7 +54,8 @@ def run(attempt: Path) -> Path:
     written = _write(payload, curated, settings)
     _write_asides(payload, curated, keep_all=settings.keep_dropped)
     name = stage.name.removeprefix("corpus-")
-    _refuse_empty(name, settings, written, read.dropped)
+    dropped = sum((Counter(step["dropped"]) for step in curated.steps), read.dropped + written.dropped)
+    _refuse_empty(name, settings, written, dropped)
     measured: dict[str, Any] = {
         "schema": "preference" if settings.rejected else reading.schema,
         "documents": written["train"],
@@ -67,11 +68,8 @@ def run(attempt: Path) -> Path:
         ],
     }
     made_from = synthesis.sources_of(settings, stage) if settings.synthesis else ()
-    looked_for = _phi_looked_for(settings)
-    # Only a step that looked for every kind of identifier changes what the corpus may be used for.
-    scrubbed = looked_for is not None and set(looked_for["kinds"]) == set(get_args(Identifier))
-    entry = passport.of_corpus(name, settings, written["train"], scrubbed=scrubbed, made_from=made_from)
-    if looked_for:
+    entry = passport.of_corpus(name, settings, written["train"], made_from=made_from)
+    if looked_for := _phi_looked_for(settings):
         entry["phi_looked_for"] = looked_for
     return commit(attempt, payload, "corpus", owner=owner, measured=measured, passport=[entry])
 
@@ -171,20 +169,27 @@ def _curated_rows(curated: Curated, part: Part) -> Iterator[Row]:
 
 
 def _write_asides(payload: Path, curated: Curated, *, keep_all: bool) -> None:
-    """`dropped.jsonl`: documents that steps dropped, all or some of each reason; `contamination.jsonl`: exam items."""
+    """`dropped.jsonl`: documents that steps dropped, all or some of each reason; `contamination.jsonl`: exam items.
+
+    Text that a later `phi` step, or this one, had still to scrub is left out of both.
+    """
     shown: Counter[str] = Counter()
+    names = [step["step"] for step in curated.steps]
+    raw = names[: max((place + 1 for place, name in enumerate(names) if name.endswith("-phi")), default=0)]
     with (payload / "dropped.jsonl").open("wb") as file:
         for directory in curated.passes:
             for name in curated.names:
                 for row in parts.load(directory / f"{name}.dropped"):
                     shown[row["reason"]] += 1
                     if keep_all or shown[row["reason"]] <= SHOWN:
-                        file.write(parts.dump(row))
+                        file.write(parts.dump(row | {"text": ""} if row["step"] in raw else row))
     hits = [path for directory in curated.passes for path in sorted(directory.glob("*-decontaminate.found"))]
     if hits:
         with (payload / "contamination.jsonl").open("wb") as file:
             for path in hits:
-                file.write(path.read_bytes())
+                scrubbed = path.name.split(".")[-2] not in raw
+                for row in parts.load(path):
+                    file.write(parts.dump(row if scrubbed else row | {"sentence": ""}))
     if not shown:
         (payload / "dropped.jsonl").unlink()
 
@@ -192,7 +197,7 @@ def _write_asides(payload: Path, curated: Curated, *, keep_all: bool) -> None:
 def _refuse_empty(name: str, settings: CorpusSettings, written: Written, dropped: Counter[str]) -> None:
     for part in _parts(settings):
         if not written[part]:
-            told = ", ".join(f"{times} {reason}" for reason, times in (dropped + written.dropped).items())
+            told = ", ".join(f"{times} {reason}" for reason, times in dropped.items())
             lost = f" (dropped: {told})" if told else ""
             raise ResidencyError(
                 f"corpus {name}: no {part} rows in {settings.source}{lost}",

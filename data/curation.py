@@ -21,6 +21,7 @@ from residency.data.batch import Batch, CurationStep
 from residency.data.execute import execute
 from residency.data.observed import GlobalStep, Observed
 from residency.data.settings import CurationSettings
+from residency.errors import Exit, ResidencyError
 
 DECISION = "decision.npy"
 SHOWN = 5  # dropped documents of a reason that a part keeps for the report
@@ -50,8 +51,8 @@ class Pass:
     source: Path
     target: Path
     names: list[str]
-    firsts: list[int]
-    """Number of the first document of each part, over all parts."""
+    counts: list[int]
+    """Documents of each part."""
     decided: Global | None
     """The step whose decision (in `source`) is applied first."""
     steps: list[Local]
@@ -65,7 +66,7 @@ class Pass:
     def __call__(self, data: Any, rank: int = 0, world_size: int = 1) -> Any:
         """Walk over one part."""
         name, seen, written = self.names[rank], [], 0
-        number = self.firsts[rank]
+        first = number = sum(self.counts[:rank])
         opening = Ledger(self.decided.name if self.decided else "", self.keep_dropped)
         ledgers = [Ledger(named.name, self.keep_dropped) for named in self.steps]
         decision = np.load(self.source / DECISION, mmap_mode="r") if self.decided else None
@@ -85,6 +86,12 @@ class Pass:
                     batch.numbers = np.arange(written, written + len(batch.rows))
                     seen.append(self.observer.step.observe(batch))
                 written += len(batch.rows)
+        if number - first != self.counts[rank]:
+            raise ResidencyError(
+                f"{self.source / name} holds {number - first} rows, and {self.counts[rank]} were written",
+                cure="The disk lost some: remove the attempt's directory and run again",
+                code=Exit.ENVIRONMENT,
+            )
         observed.save(self.target / f"{name}.seen", seen)
         for named, ledger in zip(self.steps, ledgers, strict=True):
             ledger.collect(named.step, self.target / f"{name}.{named.name}.found")
@@ -173,8 +180,9 @@ def curate(
     for number, (local, observer) in enumerate(_passes(steps)):
         target = work / f"pass-{number}"
         target.mkdir(exist_ok=True)
-        firsts = np.cumsum([0, *counts.values()])[:-1].tolist()
-        task = Pass(source, target, list(counts), firsts, decided, local, observer, keep_dropped)
+        task = Pass(
+            source, target, list(counts), list(counts.values()), decided, local, observer, keep_dropped
+        )
         execute(task, len(counts), settings, work / "logs" / target.name)
         notes = [parts.noted(task.done(rank)) for rank in range(len(counts))]
         if local or decided:

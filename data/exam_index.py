@@ -30,7 +30,8 @@ JOINED_COVERAGE = 0.9  # share of the words of a joined stem that must be found
 RARE_ITEMS, RARE_GRAMS = 3, 3  # a 5-gram of at most so many items is rare; so many rare ones must be found
 COMMON_ITEMS = 64  # a 5-gram of more items is not looked for
 GAP = 24  # words between two 5-grams of one stretch
-LONGEST = 1 << 12  # words of a phrase that are told apart
+STEM_CHARACTERS = 20_000  # of a longer question its beginning is looked for
+LONGEST = 1 << 16  # more words than a phrase has
 ORDERS = 24  # at most so many orders of the options
 TABLE_BITS = 24
 LETTERS = "ABCDEFGHIJ"
@@ -59,7 +60,7 @@ class ExamIndex:
         phrases: list[str] = []
         owner: list[int] = []
         for number, (_, row) in enumerate(rows):
-            options = row.get("options", ())
+            options = [option[: STEM_CHARACTERS // 10] for option in row.get("options", ())]
             found = [stems[number]] if telling[number] or not options else _joined(stems[number], options)
             phrases += found
             owner += [number] * len(found)
@@ -134,7 +135,8 @@ class ExamIndex:
 
 def _stem(row: Row) -> str:
     prompt = row["prompt"]
-    return prompt if isinstance(prompt, str) else "\n".join(message["content"] for message in prompt)
+    text = prompt if isinstance(prompt, str) else "\n".join(message["content"] for message in prompt)
+    return text[:STEM_CHARACTERS]
 
 
 def _telling_words(stems: list[str]) -> Ints:

@@ -20,6 +20,7 @@ from residency.data.settings import CurationSettings
 from residency.errors import Exit, ResidencyError
 
 POLL_SECONDS = 2
+SILENT_POLLS = 15
 
 
 class Task(Protocol):
@@ -38,10 +39,16 @@ def execute(task: Task, ranks: int, settings: CurationSettings, logs: Path) -> N
     """Run every rank that is not done.
 
     Raises:
-        ResidencyError: what a task raised; datatrove is not installed and more than one process is asked for;
-            a Slurm job ended without finishing its tasks.
+        ResidencyError: what a task raised; Slurm or Ray is asked for and datatrove is not installed; a Slurm
+            job ended without finishing its tasks.
     """
     missing = [rank for rank in range(ranks) if not task.done(rank).exists()]
+    if settings.executor != "local" and find_spec("datatrove") is None:
+        raise ResidencyError(
+            f"curation.executor = {settings.executor}: the package datatrove is not installed",
+            cure='pip install "residency[curate]"',
+            code=Exit.ENVIRONMENT,
+        )
     workers = min(settings.workers or _cores(), len(missing))
     if settings.executor == "local" and (workers <= 1 or find_spec("datatrove") is None):
         for rank in missing:
@@ -92,10 +99,10 @@ def _slurm(task: Task, ranks: int, workers: int, settings: CurationSettings, log
 
 
 def _wait(job: str, task: Task, ranks: int) -> None:
-    while not all(task.done(rank).exists() for rank in range(ranks)):
+    silent = 0  # times that squeue told nothing of the job; a controller may be away for a while
+    while silent < SILENT_POLLS and not all(task.done(rank).exists() for rank in range(ranks)):
         queued = subprocess.run(["squeue", "-h", "-j", job], capture_output=True, text=True, check=False)
-        if queued.returncode or not queued.stdout.strip():
-            return
+        silent = 0 if queued.returncode == 0 and queued.stdout.strip() else silent + 1
         time.sleep(POLL_SECONDS)
 
 
@@ -128,6 +135,7 @@ class _Missing:
 def logged(logs: Path) -> Iterator[None]:
     """What datatrove and its processes say goes to a file; nothing of it belongs on the display."""
     logs.mkdir(parents=True, exist_ok=True)
+    os.environ["LOGURU_DIAGNOSE"] = "NO"  # or a traceback in a log would hold the text of documents
     kept = os.dup(2)
     with (logs / "console.log").open("ab") as file:
         os.dup2(file.fileno(), 2)

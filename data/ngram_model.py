@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from residency.data.batch import Batch
+from residency.data.parts import whole
 from residency.data.words import BASE, Hashes, Ints, WordHashes, mix
 from residency.errors import ResidencyError
 
@@ -159,7 +160,7 @@ class NgramModel:
             arrays[f"{name}_checks"], arrays[f"{name}_counts"] = table.checks[taken], table.counts[taken]
         taken = np.flatnonzero(self.words.checks)
         arrays["followed"], arrays["followers"] = self.followed[taken], self.followers[taken]
-        with path.open("wb") as file:
+        with whole(path) as file:
             np.savez(file, **arrays)  # type: ignore[arg-type]
 
     @classmethod

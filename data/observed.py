@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from residency.data.batch import Batch
+from residency.data.parts import whole
 
 Array = NDArray[Any]
 
@@ -80,4 +81,5 @@ def save(directory: Path, arrays: list[dict[str, Array]]) -> None:
     """Write what a step saw of the batches of one part."""
     directory.mkdir(parents=True, exist_ok=True)
     for key in arrays[0] if arrays else ():
-        np.save(directory / f"{key}.npy", np.concatenate([seen[key] for seen in arrays]))
+        with whole(directory / f"{key}.npy") as file:
+            np.save(file, np.concatenate([seen[key] for seen in arrays]))

@@ -7,6 +7,8 @@ with the parts that are missing."""
 from __future__ import annotations
 
 import json
+import os
+import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,9 +26,12 @@ BATCH_BYTES, BATCH_ROWS = 2 * 2**20, 512
 @contextmanager
 def whole(path: Path) -> Iterator[IO[bytes]]:
     """A file to write that appears under `path` only when the block ends without an error."""
-    beside = path.with_name(f".{path.name}")
+    # Its own name for every writer: two that make the same part must not write into one file.
+    beside = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     with beside.open("wb") as file:
         yield file
+        file.flush()
+        os.fsync(file.fileno())
     beside.replace(path)
 
 

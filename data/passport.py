@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from residency.artifact import StageFile, read_manifest
+from residency.data.steps.settings import Identifier
 
 if TYPE_CHECKING:
     from residency.data.settings import CorpusSettings
@@ -58,14 +59,12 @@ def of_corpus(
     settings: CorpusSettings,
     documents: int | None = None,
     *,
-    scrubbed: bool = False,
     made_from: Iterable[Entry] = (),
 ) -> Entry:
     """The entry of a corpus.
 
     Args:
         documents: how many it holds; None before it is read.
-        scrubbed: whether a step removed identifiers of patients.
         made_from: entries of what synthetic text was made of; they decide licence, consent and PHI status.
     """
     made_from = list(made_from)
@@ -84,9 +83,16 @@ def of_corpus(
     if made_from:
         entry |= _inherited(made_from)
         entry["languages"] = settings.languages or entry["languages"]
-    if scrubbed:
+    if scrubs(settings):
         entry["phi"] = "scrubbed"
     return {**entry, "documents": documents}
+
+
+def scrubs(settings: CorpusSettings) -> bool:
+    """Whether a step looks for every kind of patients' identifiers, and none behind it can bring one to light."""
+    kinds = [step.kind for step in settings.steps]
+    looked_for = {kind for step in settings.steps if step.kind == "phi" for kind in step.kinds}
+    return looked_for == set(get_args(Identifier)) and "normalise" not in kinds[kinds.index("phi") :]
 
 
 def of_parent(stage: StageFile) -> list[Entry]:

@@ -81,7 +81,7 @@ class Reading:
         """A source's row in the form of the corpus, or what is wrong with it."""
         if isinstance(row, Fault):
             return row
-        settings, id = self.settings, str(row["id"])
+        settings, id = self.settings, str(row["id"]).encode("utf-8", "replace").decode()
         try:
             if self.files and settings.text is not None:
                 row = sources.only_text(row, settings.text)
@@ -107,7 +107,7 @@ class Reading:
         return made
 
     def _mends(self) -> bool:
-        return any(step.kind == "normalise" for step in self.settings.steps)
+        return bool(self.settings.steps) and self.settings.steps[0].kind == "normalise"
 
     def _held_out(self, id: str) -> bool:
         """By sha256 of seed and id: uniform, and independent of all other rows."""

@@ -22,7 +22,7 @@ def load(call: str) -> Callable[..., Any]:
         sys.path.insert(0, str(Path.cwd()))
     try:
         found = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
+    except (ImportError, AttributeError, ValueError, SyntaxError, NameError) as error:
         raise ResidencyError(
             f"call = {call}: {error}", cure="Give module:function, importable from the current directory"
         ) from error

@@ -26,7 +26,6 @@ UNSPACED = (
     "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]"
 )
 _UNSPACED = re.compile(f"({UNSPACED})")
-_SEPARATORS = re.compile(r"[^\w\s]|_")
 
 
 @dataclass(frozen=True)
@@ -74,8 +73,15 @@ def _fold(text: str) -> str:
     """Lower case; where there is more than ASCII, also one Unicode form, spaces for signs, unspaced scripts split."""
     if text.isascii():
         return text.lower()
-    text = _SEPARATORS.sub(" ", unicodedata.normalize("NFKC", text).casefold())
+    text = _separators().sub(" ", unicodedata.normalize("NFKC", text).casefold())
     return _UNSPACED.sub(r" \1 ", text)
+
+
+@cache
+def _separators() -> re.Pattern[str]:
+    """What is no letter, digit or mark. Python's `\\w` leaves out the vowel signs of Indic scripts, which are marks."""
+    marks = (chr(code) for code in range(0x300, 0x20000) if unicodedata.category(chr(code)).startswith("M"))
+    return re.compile(rf"[^\w\s{''.join(mark for mark in marks if not _UNSPACED.match(mark))}]|_")
 
 
 @cache

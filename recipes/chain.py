@@ -221,6 +221,8 @@ def locked(paths: RunPaths) -> Iterator[None]:
             raise ResidencyError(
                 f"{paths.root} is in use by process {lock.read().strip()}", cure="Wait for it, or end it"
             ) from error
+        # A process that is forked (not started anew) must not keep the lock when this one is killed.
+        os.register_at_fork(after_in_child=lock.close)
         lock.truncate(0)
         lock.write(f"{os.getpid()} on {os.uname().nodename}")
         lock.flush()

@@ -53,9 +53,14 @@ def check_steps(name: str, settings: CorpusSettings, exams: int) -> None:
             load(step.call)
         if isinstance(step, RankSettings) and step.kenlm and not Path(step.kenlm).is_file():
             raise ResidencyError(f"{place}: no file {step.kenlm}")
-        if isinstance(step, PhiSettings) and step.names_model and find_spec(step.names_model) is None:
+        if isinstance(step, PhiSettings) and step.names_model and not _is_here(step.names_model):
             raise ResidencyError(
                 f"{place}: the spaCy model {step.names_model} is not installed",
                 cure=f"python -m spacy download {step.names_model}",
                 code=Exit.ENVIRONMENT,
             )
+
+
+def _is_here(model: str) -> bool:
+    """Whether a spaCy model is a directory or an installed package."""
+    return Path(model).is_dir() or (model.isidentifier() and find_spec(model) is not None)

@@ -11,6 +11,7 @@ from residency.data.steps.settings import (
     DecontaminateSettings,
     DifficultySettings,
     DomainSettings,
+    PhiSettings,
     RankSettings,
 )
 from residency.data.synthesis_settings import EntitiesSettings
@@ -42,7 +43,10 @@ def files_digest(corpus: CorpusSettings) -> str:
     named = [step.kenlm for step in corpus.steps if isinstance(step, RankSettings)]
     if isinstance(corpus.synthesis, EntitiesSettings):
         named.append(corpus.synthesis.terms)
-    return " ".join(sources.digest(Path(name)) for name in named if name and Path(name).is_file())
+    named += [step.names_model for step in corpus.steps if isinstance(step, PhiSettings)]
+    paths = [Path(name) for name in named if name]
+    files = [file for path in paths for file in ([path] if path.is_file() else sorted(path.rglob("*")))]
+    return " ".join(sources.digest(file) for file in files if file.is_file() and file.stat().st_size)
 
 
 def exams(recipe: Recipe) -> list[TaskSettings]:
@@ -52,7 +56,21 @@ def exams(recipe: Recipe) -> list[TaskSettings]:
         if stage.kind == "evaluate":
             tasks += stage.tasks
     loaded = [load_task(task) if isinstance(task, str) else task for task in tasks]
+    for task in loaded:
+        _refuse_misfit(task, loaded)
     return list({task.name: task for task in loaded if task.kind != "bits-per-byte"}.values())
+
+
+def _refuse_misfit(task: TaskSettings, tasks: list[TaskSettings]) -> None:
+    if any(other.name == task.name and other != task for other in tasks):
+        raise ResidencyError(
+            f"task {task.name}: two tasks of this name differ", cure="Give one of them another name"
+        )
+    if not isinstance(task.items, str) and needed(task.name, task.items, [task]):
+        raise ResidencyError(
+            f"task {task.name}: its items have steps that need other corpora",
+            cure="Make a corpus of them under corpora, and name it as items",
+        )
 
 
 def in_order(recipe: Recipe) -> list[str]:

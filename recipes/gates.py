@@ -55,9 +55,8 @@ def planned(plan: Plan, stage: PlannedStage) -> list[Entry]:
 
 def _of_corpus(plan: Plan, stage: PlannedStage) -> Entry:
     settings = CorpusSettings.model_validate(stage.settings)
-    scrubbed = any(step.kind == "phi" and step.mode != "fail" for step in settings.steps)
     name = stage.name.removeprefix("corpus-")
-    return of_corpus(name, settings, scrubbed=scrubbed, made_from=_made_from(plan, stage, settings))
+    return of_corpus(name, settings, made_from=_made_from(plan, stage, settings))
 
 
 def _made_from(plan: Plan, stage: PlannedStage, settings: CorpusSettings) -> list[Entry]:

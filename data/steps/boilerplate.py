@@ -33,8 +33,8 @@ FURNITURE = re.compile(
     )\s*""",
     re.VERBOSE | re.IGNORECASE,
 )
-REFERENCE = re.compile(
-    r"\s*(?:\[\d{1,3}\]|\d{1,3}\.)\s+.{10,400}\b(?:19|20)\d\d\b.{0,20}[;:(,].{0,40}\d+\s*[–-]\s*\d+.{0,80}"
+REFERENCE = re.compile(  # number, authors and title, then year;volume(issue):pages
+    r"\s*(?:\[\d{1,3}\]|\d{1,3}\.)\s+.{10,400}\b(?:19|20)\d\d\b[^.;:]{0,12};\s*\d+\s*(?:\(\d+\))?\s*:\s*[A-Za-z]?\d+.{0,80}"
 )
 
 
@@ -62,10 +62,11 @@ class Boilerplate:
         return found
 
     def __call__(self, batch: Batch) -> list[str | None]:
-        """Remove such lines; `boilerplate` for running text of nothing else. An option or message of nothing else
-        stays as it is: it is what was asked or said."""
-        texts = all("text" in row for row in batch.rows)
-        batch.rewrite(self.without if texts else lambda piece: self.without(piece) or piece)
+        """Remove such lines of running text; `boilerplate` for a row of nothing else. Messages and options stay as they
+        are: they are what was asked and said."""
+        if not all("text" in row for row in batch.rows):
+            return [None] * len(batch.rows)
+        batch.rewrite(self.without)
         return [None if text.strip() else "boilerplate" for text in batch.texts]
 
     def without(self, text: str) -> str:

@@ -20,11 +20,18 @@ EXAM, REFERENCE = "exam:", "corpus:"  # roles of a corpus stage's parents
 
 
 def refuse_misfit(corpus: str, steps: list[Any], schema: str) -> None:
-    """Refuse steps that would spoil rows of a layout.
+    """Refuse steps that would spoil rows of a layout, or each other's work.
 
     Raises:
-        ResidencyError: shared paragraphs would be removed from answers, where many share a fact.
+        ResidencyError: shared paragraphs would be removed from answers, where many share a fact; or identifiers of
+            patients that are written as entities would come to light behind the step that looks for them.
     """
+    order = [step.kind for step in steps]
+    if "phi" in order and "normalise" in order[order.index("phi") :]:
+        raise ResidencyError(
+            f"corpus {corpus}: normalise stands behind phi, and may bring to light what phi did not see",
+            cure="Put normalise first",
+        )
     if schema != "text" and any(isinstance(step, kinds.ParagraphsSettings) for step in steps):
         raise ResidencyError(
             f"corpus {corpus}: the step paragraphs is for running text, these rows are {schema}",
@@ -62,12 +69,22 @@ def _step(step: Any, parents: dict[str, Path], work: Path) -> Any:
 def _exam_index(parents: dict[str, Path], directory: Path) -> Path:
     if not (directory / "items.json").exists():
         exams = {
-            role.removeprefix(EXAM): _rows(artifact)
+            role.removeprefix(EXAM): _items(role.removeprefix(EXAM), artifact)
             for role, artifact in parents.items()
             if role.startswith(EXAM)
         }
         ExamIndex.build(exams).save(directory)
     return directory
+
+
+def _items(task: str, artifact: Path) -> Iterator[dict[str, Any]]:
+    for row in _rows(artifact):
+        if "prompt" not in row:
+            raise ResidencyError(
+                f"task {task}: its items have no question to look for",
+                cure="Leave it out, or give exam items",
+            )
+        yield row
 
 
 def _model(parents: dict[str, Path], name: str, work: Path) -> Path:

@@ -6,6 +6,7 @@ study of human-inspired orders (arXiv:2408.07888)."""
 
 from __future__ import annotations
 
+import math
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -49,10 +50,15 @@ class Difficulty:
         return [None] * len(batch.rows)
 
     def _number(self, row: dict[str, Any], text: str) -> float:
-        value = self._judge(text)
-        if isinstance(value, bool) or not isinstance(value, int | float) or value != value:
+        try:
+            value = self._judge(text)
+        except Exception as error:  # the user's code may raise anything
             raise ResidencyError(
-                f"{self.settings.call}: returned {value!r} for row {row['id']}", cure="Return a number"
+                f"{self.settings.call}: {type(error).__name__} at row {row['id']}: {error}"
+            ) from error
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            raise ResidencyError(
+                f"{self.settings.call}: returned no number for row {row['id']}", cure="Return a finite number"
             )
         return float(value)
 

@@ -58,6 +58,8 @@ class Duplicates:
 
     def decide(self, observed: Observed) -> Ints:
         """`[documents]`: the document that stays of each one's cluster."""
+        if not len(observed):
+            return np.zeros(0, dtype=np.int64)
         held_out = observed["held_out"].astype(bool)
         preferred = np.argsort(~held_out, kind="stable")  # place in the order of preference -> document
         place = np.empty_like(preferred)

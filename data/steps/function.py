@@ -5,6 +5,7 @@ importable where the recipe is run (the current directory is)."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from functools import cached_property
 
@@ -14,6 +15,7 @@ from residency.data.user_function import load
 from residency.errors import ResidencyError
 
 Judge = Callable[[str], str | None]
+REASON = re.compile(r"[a-z0-9_]{1,60}")  # it is counted by name: a text must never stand there
 
 
 class Function:
@@ -41,9 +43,10 @@ class Function:
             raise ResidencyError(
                 f"{self.settings.call}: {type(error).__name__} at row {id}: {error}"
             ) from error
-        if reason is not None and not isinstance(reason, str):
+        if reason is not None and not (isinstance(reason, str) and REASON.fullmatch(reason)):
             raise ResidencyError(
-                f"{self.settings.call}: returned {reason!r} for row {id}", cure="Return None or a reason"
+                f"{self.settings.call}: returned a {type(reason).__name__} that is no reason for row {id}",
+                cure="Return None, or a short name such as unsafe_advice",
             )
         return reason
 

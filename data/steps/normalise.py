@@ -29,7 +29,6 @@ _INVISIBLE = re.compile(
 )
 _BREAKABLE = "[\u0e00-\u109f\u1780-\u17ff]"  # Thai to Burmese, Khmer: a zero-width space ends a word
 _ZERO_WIDTH_SPACE = re.compile(f"(?<!{_BREAKABLE})\u200b(?!{_BREAKABLE})")
-_TRAILING = re.compile(r"[^\S\n]+(?=\n|$)")
 _BLANK_LINES = re.compile(r"\n{4,}")
 
 
@@ -56,7 +55,8 @@ class Normalise:
         text = _INVISIBLE.sub("", _LINE_ENDS.sub("\n", text))
         if not text.isascii():
             text = unicodedata.normalize(self.settings.form, _ZERO_WIDTH_SPACE.sub("", text))
-        return _BLANK_LINES.sub("\n\n\n", _TRAILING.sub("", text)).strip("\n")
+        text = "\n".join(line.rstrip() for line in text.split("\n"))
+        return _BLANK_LINES.sub("\n\n\n", text).strip("\n")
 
 
 def _filled(row: dict[str, Any]) -> int:

@@ -7,10 +7,10 @@ an identifier."""
 
 from __future__ import annotations
 
-import importlib.util
 from collections import Counter
 from functools import cached_property
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,7 @@ class Phi:
         self.settings = settings
         self.counts: Counter[str] = Counter()
         model = settings.names_model
-        if model and importlib.util.find_spec(model) is None and not Path(model).is_dir():
+        if model and not Path(model).is_dir() and not (model.isidentifier() and find_spec(model)):
             raise ResidencyError(
                 f"names_model = {model}: no such spaCy model is installed",
                 cure=f"python -m spacy download {model}",

@@ -20,6 +20,7 @@ from residency.data.words import UNSPACED
 REMEMBERED = 500_000  # stretches, about 100 MB
 ALIKE = re.compile(f"{UNSPACED}|(?:(?!{UNSPACED})\\w)+|[^\\w\\s]")
 UNSPACED_LANGUAGES = ("zh", "ja", "th", "lo", "km", "my", "yue", "wuu", "bo")
+NEEDS_MORE = ("ko", "vi")  # spaCy splits these with other packages; between spaces is near enough
 Tokens = Callable[[list[str]], list[list[str]]]
 _UNSPACED = re.compile(UNSPACED)
 
@@ -105,7 +106,7 @@ def _characters(stretches: list[str]) -> list[list[str]]:
 def _spacy_tokens(language: str) -> Tokens:
     import spacy
 
-    nlp = spacy.blank(language)
+    nlp = spacy.blank("xx" if language in NEEDS_MORE else language)
 
     def tokens(stretches: list[str]) -> list[list[str]]:
         # One call for all of them: most of the cost is the call.

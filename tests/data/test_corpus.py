@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -187,3 +188,29 @@ def test_shared_paragraphs_are_not_taken_from_answers(make_corpus: Any) -> None:
         ResidencyError, match="corpus d: the step paragraphs is for running text, these rows are messages"
     ):
         make_corpus("d", rows, steps=[{"kind": "paragraphs"}])
+
+
+def test_text_that_was_not_scrubbed_yet_stays_out_of_what_is_kept_aside(make_corpus: Any) -> None:
+    said = "Call Mr. John Smith at once about the result. " + " ".join(f"word{n}" for n in range(30))
+    rows = [
+        {"id": "a", "text": said},
+        {"id": "b", "text": said},
+        {"id": "c", "text": "Write to ann@example.org."},
+    ]
+    steps = [{"kind": "duplicates"}, {"kind": "phi", "mode": "drop"}, {"kind": "duplicates"}]
+    made = make_corpus(
+        "notes", [*rows, {"id": "d", "text": "The liver makes bile."}], steps=steps, keep_dropped=True
+    )
+    aside = [json.loads(line) for line in (made / "dropped.jsonl").read_text().splitlines()]
+    assert [(row["id"], row["text"]) for row in aside] == [("b", ""), ("a", ""), ("c", "")]
+
+
+def test_normalise_behind_phi_is_refused(make_corpus: Any) -> None:
+    with pytest.raises(ResidencyError, match="corpus n: normalise stands behind phi"):
+        make_corpus("n", TEXTS[:2], steps=[{"kind": "phi"}, {"kind": "normalise"}])
+
+
+def test_a_corpus_that_its_steps_empty(make_corpus: Any) -> None:
+    steps = [{"kind": "language", "keep": ["fr"]}, {"kind": "duplicates"}]
+    with pytest.raises(ResidencyError, match=r"corpus n: no train rows in .*language_"):
+        make_corpus("n", [{"id": "a", "text": "The liver makes bile every day."}], steps=steps)

@@ -113,3 +113,9 @@ def test_hits_name_task_item_document_and_sentence(index: ExamIndex, tmp_path: P
 def test_the_matching_sentence_shares_most_stretches() -> None:
     text = "The artery is large.\nHis pain was crushing chest pain radiating to his left arm. Fine."
     assert matching_sentence(text, STEM) == "His pain was crushing chest pain radiating to his left arm."
+
+
+def test_a_very_long_question_is_found_by_its_beginning() -> None:
+    long = " ".join(f"word{number}" for number in range(9000))
+    found_in = ExamIndex.build({"exam": [{"id": "q", "prompt": long, "options": []}]})
+    assert found(found_in, long + " " + long[:5000]) == {"q"}

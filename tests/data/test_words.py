@@ -21,6 +21,8 @@ def test_scripts_without_spaces_are_split_by_character() -> None:
     assert words("患者发烧") == words("患者，发烧")
     assert len(words("La fièvre a duré trois jours")) == 6
     assert len(words("مريض مصاب بالحمى")) == 3
+    assert len(words("हिन्दी में")) == 2
+    assert len(words("คนไข้")) == len(words("คน ไข้"))
 
 
 def test_texts_stay_apart() -> None:

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -97,3 +101,33 @@ def test_a_last_line_cut_by_a_crash_is_no_event(tmp_path: Path) -> None:
     with path.open("a") as file:
         file.write('{"event": "st')
     assert [(event["stage"], event["loss"]) for event in events.read(path)] == [("cpt", None)]
+
+
+HOLDER = """
+import os, sys, time
+from pathlib import Path
+from residency.artifact import RunPaths
+from residency.recipes import chain
+with chain.locked(RunPaths(Path(sys.argv[1]))):
+    child = os.fork()
+    if child == 0:
+        print(os.getpid(), flush=True)
+        time.sleep(60)
+        os._exit(0)
+    time.sleep(5)
+"""
+
+
+def test_a_process_that_was_forked_does_not_keep_the_lock(tmp_path: Path) -> None:
+    killed = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(tmp_path)], stdout=subprocess.PIPE, text=True
+    )
+    assert killed.stdout is not None
+    child = int(killed.stdout.readline())
+    killed.kill()
+    killed.wait(timeout=60)
+    try:
+        with chain.locked(RunPaths(tmp_path)):
+            pass
+    finally:
+        os.kill(child, signal.SIGKILL)

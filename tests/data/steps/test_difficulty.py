@@ -35,5 +35,5 @@ def test_a_function_may_judge(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     batch = Batch(ROWS)
     Difficulty(DifficultySettings(call="my_judge:length"))(batch)
     assert [row["difficulty"] for row in batch.rows] == [len(row["text"]) for row in ROWS]
-    with pytest.raises(ResidencyError, match=r"my_judge:none: returned None for row hard\. Return a number"):
+    with pytest.raises(ResidencyError, match=r"my_judge:none: returned no number for row hard"):
         Difficulty(DifficultySettings(call="my_judge:none"))(Batch(ROWS))

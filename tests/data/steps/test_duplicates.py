@@ -97,3 +97,7 @@ def test_clusters_are_counted_by_size() -> None:
     step = Duplicates(DuplicatesSettings())
     assert step.counts_of(np.array([0, 0, 2, 3, 3, 3, 6, 6])) == {"clusters_of_2": 2, "clusters_of_3": 1}
     assert step.counts_of(np.array([0, 1, 2])) == step.counts_of(np.zeros(0, dtype=np.int64)) == {}
+
+
+def test_nothing_is_left_to_compare() -> None:
+    assert len(Duplicates(DuplicatesSettings()).decide(Observed([], []))) == 0

@@ -39,7 +39,7 @@ def test_the_users_function_judges() -> None:
         ("my_filters:absent", "call = my_filters:absent: .*no attribute"),
         ("nowhere:f", "call = nowhere:f: No module"),
         ("my_filters", "call = my_filters: "),
-        ("my_filters:wrong", "returned True for row a"),
+        ("my_filters:wrong", "returned a bool that is no reason for row a"),
         ("my_filters:broken", "ZeroDivisionError at row a"),
     ],
 )

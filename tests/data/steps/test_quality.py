@@ -178,6 +178,7 @@ def test_page_furniture_goes(line: str) -> None:
         "Next, the ferritin is measured.",
         "The study of 2015 compared 1832-1843 patients.",
         "1. Take the tablets on an empty stomach.",
+        "2. Since the guideline of 2015, adults get 10-20 mg daily.",
         "Patients who accept all cookies ate more.",
         "",
     ],
