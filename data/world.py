@@ -15,7 +15,9 @@ Run: `python -c "from residency.data import world; print(*world.rows('medicine',
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import groupby
 from random import Random
 from typing import Any, Literal, TypeVar
 
@@ -257,15 +259,36 @@ def _preferences(world: World, group: Group, copies: int, random: Random) -> Ite
 
 def _items(world: World, group: Group, form: str, copies: int, random: Random) -> Iterator[Row]:
     decks = Decks(random)
-    for _ in range(copies):
+    for copy in range(copies):
         dealt: dict[tuple[str, int], tuple[str, list[int]]] = {}
-        for fact in world.chosen(group):
+        for fact in _regrouped(world, group, random) if copy else world.chosen(group):
             relation, key = fact.relation, (fact.relation.name, fact.quad)
             if key not in dealt:
                 stems = {"cloze": relation.ending, "held-out": relation.unasked}.get(form, relation.asked)
                 dealt[key] = decks.deal(str(key), form, stems), random.sample(range(4), 4)
             stem, places = dealt[key]
             yield _item(fact, stem, places[fact.place], form, world.realm, random)
+
+
+def _regrouped(world: World, group: Group, random: Random) -> Iterator[Fact]:
+    """The facts in new quads of their round: no copy of an item has the options of another, or what a model happens to
+    prefer among four names would decide all items of a fact at once."""
+    for (name, _), facts in groupby(world.chosen(group), key=partial(_round, world)):
+        mixed = list(facts)
+        if len(mixed) == len(world.values[name]):  # a round that is not whole has values without a fact
+            first = mixed[0].quad
+            mixed = random.sample(mixed, len(mixed))
+            for start in range(0, len(mixed), 4):
+                options = tuple(fact.value for fact in mixed[start : start + 4])
+                for place, fact in enumerate(mixed[start : start + 4]):
+                    yield replace(fact, options=options, quad=first + start // 4, place=place)
+        else:
+            yield from mixed
+
+
+def _round(world: World, fact: Fact) -> tuple[str, int]:
+    """A fact's relation and the round in which its value was handed out."""
+    return fact.relation.name, fact.quad * 4 // len(world.values[fact.relation.name])
 
 
 def _item(fact: Fact, stem: str, answer: int, form: str, realm: Realm, random: Random) -> Row:
@@ -287,7 +310,7 @@ def _item(fact: Fact, stem: str, answer: int, form: str, realm: Realm, random: R
 # Sources.
 
 WORDS_COPIES = 8
-USUAL_COPIES = {"text": 48, "dialogues": 12, "preferences": 4, "cloze": 2, "questions": 2}
+USUAL_COPIES = {"text": 48, "dialogues": 12, "preferences": 4, "cloze": 4, "questions": 4}
 SOURCES: tuple[str, ...] = (
     "words",
     "general",

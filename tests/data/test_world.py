@@ -215,3 +215,21 @@ def test_rows_come_one_at_a_time() -> None:
 def test_what_does_not_exist_is_refused(source: str, arguments: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"one of|at least"):
         world.rows(source, **cast(Any, arguments))
+
+
+def test_no_two_copies_of_an_item_offer_the_same_options() -> None:
+    items = list(world.rows("medicine/questions", seed=0, facts="B", copies=4))
+    by_fact: dict[str, list[frozenset[str]]] = {}
+    for item in items:
+        by_fact.setdefault(item["cluster"], []).append(frozenset(item["options"]))
+    assert all(len(options) == 4 for options in by_fact.values())
+    different = [len(set(options)) for options in by_fact.values()]
+    assert sum(different) / len(different) > 3.5
+
+
+def test_in_every_copy_a_guess_by_the_options_gets_one_of_four() -> None:
+    items = list(world.rows("medicine/questions", seed=1, facts="B", copies=4))
+    groups: dict[tuple[int, frozenset[str]], list[int]] = {}
+    for number, item in enumerate(items):
+        groups.setdefault((number * 4 // len(items), frozenset(item["options"])), []).append(item["answer"])
+    assert all(sorted(answers) in ([0, 1, 2, 3], [0, 0, 1, 1, 2, 2, 3, 3]) for answers in groups.values())
