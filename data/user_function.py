@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib
 import sys
+import traceback
 from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -29,3 +31,33 @@ def load(call: str) -> Callable[..., Any]:
     if not callable(found):
         raise ResidencyError(f"call = {call}: not a function")
     return found  # type: ignore[no-any-return]
+
+
+class OnText:
+    """A user's function that is asked about one document at a time; loaded where it is first asked: it may travel."""
+
+    def __init__(self, call: str) -> None:
+        self.call = call
+
+    @cached_property
+    def _function(self) -> Callable[..., Any]:
+        return load(self.call)
+
+    def __call__(self, id: str, text: str) -> Any:
+        """What it says of a document.
+
+        Raises:
+            ResidencyError: it raised an error; its place is told, not its message, which may hold the document's text.
+        """
+        function = self._function
+        try:
+            return function(text)
+        except Exception as error:  # the user's code may raise anything
+            frame = traceback.extract_tb(error.__traceback__)[-1]
+            raise ResidencyError(
+                f"{self.call}: {type(error).__name__} at row {id}, {Path(frame.filename).name} line {frame.lineno}",
+                cure="Call it with that row's text to see more",
+            ) from None
+
+    def __getstate__(self) -> dict[str, str]:
+        return {"call": self.call}

@@ -7,14 +7,13 @@ study of human-inspired orders (arXiv:2408.07888)."""
 from __future__ import annotations
 
 import math
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from residency.data.batch import Batch
 from residency.data.ngram_model import open_model
 from residency.data.steps.settings import DifficultySettings
-from residency.data.user_function import load
+from residency.data.user_function import OnText
 from residency.errors import ResidencyError
 
 
@@ -28,11 +27,7 @@ class Difficulty:
     def __init__(self, settings: DifficultySettings, model: Path | None = None) -> None:
         assert (model is None) == (settings.like is None), settings
         self.settings, self.model = settings, model
-
-    @cached_property
-    def _judge(self) -> Any:
-        assert self.settings.call is not None
-        return load(self.settings.call)
+        self.judge = OnText(settings.call or "")
 
     def __call__(self, batch: Batch) -> list[str | None]:
         """Write each row's `difficulty`; drops nothing.
@@ -50,17 +45,9 @@ class Difficulty:
         return [None] * len(batch.rows)
 
     def _number(self, row: dict[str, Any], text: str) -> float:
-        try:
-            value = self._judge(text)
-        except Exception as error:  # the user's code may raise anything
-            raise ResidencyError(
-                f"{self.settings.call}: {type(error).__name__} at row {row['id']}: {error}"
-            ) from error
+        value = self.judge(str(row["id"]), text)
         if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
             raise ResidencyError(
                 f"{self.settings.call}: returned no number for row {row['id']}", cure="Return a finite number"
             )
         return float(value)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {"settings": self.settings, "model": self.model}

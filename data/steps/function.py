@@ -6,15 +6,12 @@ importable where the recipe is run (the current directory is)."""
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from functools import cached_property
 
 from residency.data.batch import Batch
 from residency.data.steps.settings import FunctionSettings
-from residency.data.user_function import load
+from residency.data.user_function import OnText
 from residency.errors import ResidencyError
 
-Judge = Callable[[str], str | None]
 REASON = re.compile(r"[a-z0-9_]{1,60}")  # it is counted by name: a text must never stand there
 
 
@@ -22,11 +19,7 @@ class Function:
     """The step; see the module."""
 
     def __init__(self, settings: FunctionSettings) -> None:
-        self.settings = settings
-
-    @cached_property
-    def _judge(self) -> Judge:
-        return load(self.settings.call)
+        self.settings, self.judge = settings, OnText(settings.call)
 
     def __call__(self, batch: Batch) -> list[str | None]:
         """What the function says of each row.
@@ -37,18 +30,10 @@ class Function:
         return [self._reason(str(row["id"]), text) for row, text in zip(batch.rows, batch.texts, strict=True)]
 
     def _reason(self, id: str, text: str) -> str | None:
-        try:
-            reason = self._judge(text)
-        except Exception as error:  # the user's code may raise anything
-            raise ResidencyError(
-                f"{self.settings.call}: {type(error).__name__} at row {id}: {error}"
-            ) from error
+        reason = self.judge(id, text)
         if reason is not None and not (isinstance(reason, str) and REASON.fullmatch(reason)):
             raise ResidencyError(
                 f"{self.settings.call}: returned a {type(reason).__name__} that is no reason for row {id}",
                 cure="Return None, or a short name such as unsafe_advice",
             )
         return reason
-
-    def __getstate__(self) -> dict[str, FunctionSettings]:
-        return {"settings": self.settings}
