@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from residency.eval.statistics.resampling import cluster_sums, codes_of
 
 EXACT_CLUSTERS = 20  # 2**20 patterns of signs
-FLIPPED_AT_ONCE = 2**21  # signs in memory: 16 MiB
+FLIPPED_AT_ONCE = 2**17  # eights of signs in memory: 1 MiB
 ROUNDING = 1e-9  # patterns that are equal but for the order of summing count as equal
 
 
@@ -74,13 +74,15 @@ def _all_patterns(sizes: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _flip(sizes: NDArray[np.float64], flips: int, random: np.random.Generator) -> NDArray[np.float64]:
-    rows, width, totals = max(1, FLIPPED_AT_ONCE // len(sizes)), -(-len(sizes) // 8), []
-    single = sizes.astype(np.float32)
+    """Sums under random signs, eight at a time: a random byte picks one of the 256 sums of eight sizes."""
+    eights = np.append(sizes, np.zeros(-len(sizes) % 8)).reshape(-1, 8)
+    signs = 2.0 * np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1) - 1
+    table = (eights @ signs.T).ravel()
+    starts = 256 * np.arange(len(eights))
+    rows, totals = max(1, FLIPPED_AT_ONCE // len(eights)), []
     for start in range(0, flips, rows):
-        size = min(rows, flips - start)
-        bits = np.frombuffer(random.bytes(size * width), np.uint8).reshape(size, width)
-        signs = np.unpackbits(bits, axis=1, count=len(sizes)).astype(np.float32)
-        totals.append(2.0 * (signs @ single) - sizes.sum())
+        picked = random.integers(0, 256, size=(min(rows, flips - start), len(eights)), dtype=np.uint8)
+        totals.append(table.take(picked + starts).sum(axis=1))
     return np.concatenate(totals)
 
 
