@@ -1,30 +1,28 @@
-"""The `evaluate` stage: one model, every task, one record per item.
+"""The `evaluate` stage: one model, every task, a record per item and way of asking it.
 
-The model is loaded once; what it read and how it answered is left in `records.parquet`, and every later
-number is computed from that. The records' key says which weights, tokenizer, precision and scorer made them.
+The model is loaded once; what it read and how it answered is left in `records.parquet`, and every later number is
+computed from that. A task that this very model has answered before, asked in the same way, is taken from the cache of
+the runs (`residency.eval.cache`).
 """
 
 from __future__ import annotations
 
 import shutil
 import time
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from residency.artifact import (
-    RunPaths,
-    StageFile,
-    commit,
-    identity_of,
-    own,
-    read_manifest,
-    read_stage,
-    sha256,
-)
+from residency.artifact import RunPaths, StageFile, commit, own, read_manifest, read_stage
 from residency.data.passport import of_parent
-from residency.eval.items import make_item, read_items
-from residency.eval.records import METRICS, Record, make_record, value_of, write_records
-from residency.eval.settings import EvaluateSettings, TaskSettings
+from residency.eval import cache
+from residency.eval.candidate import Candidate
+from residency.eval.measures import measure
+from residency.eval.prompt import Row
+from residency.eval.records import Record, main_rows, metric_of, value_of, write_records
+from residency.eval.rows import read_items
+from residency.eval.settings import AskedTask, EvaluateSettings, TaskSettings
+from residency.eval.shots import Shots
 from residency.events import emit
 
 
@@ -34,77 +32,85 @@ def run(attempt: Path) -> Path:
     Raises:
         ResidencyError: items that do not fit their task, or prompts that the model cannot read.
     """
-    from residency.model import load
-
     stage, owner, payload = read_stage(attempt), own(attempt), attempt / "payload"
     settings = EvaluateSettings.model_validate(stage.settings)
     # Every task is read before the model is loaded: a mistake in the last one costs nothing.
-    items = {task.name: read_items(task, stage.parents[f"items:{task.name}"]) for task in settings.tasks}
-    model, tokenizer = load(stage.parents["model"])
-    prepare(model)
-    longest = min(settings.max_length, getattr(model.config, "max_position_embeddings", settings.max_length))
+    questions = {task.name: _Questions(task, stage) for task in settings.tasks}
+    examination = _Examination(stage, settings)
     records: list[Record] = []
     measured: dict[str, Any] = {}
     for task in settings.tasks:
         started = time.perf_counter()
-        scored = score_task(model, tokenizer, task, items[task.name], longest)
-        measured[task.name] = _summary(task, scored, time.perf_counter() - started)
+        found, cached = examination.records_of(task, questions[task.name])
+        measured[task.name] = _summary(task, found, time.perf_counter() - started, cached)
         summary = {name: measured[task.name][name] for name in ("value", "n", "seconds")}
         emit(RunPaths(stage.run).events, "task_scored", stage.name, task=task.name, **summary)
-        records += scored
+        records += found
     shutil.rmtree(payload, ignore_errors=True)
     payload.mkdir()
     write_records(payload, records)
     seconds = round(sum(task["seconds"] for task in measured.values()), 3)
-    facts = {"tasks": measured, "seconds": seconds, **_key(stage, str(model.dtype), longest)}
+    facts = {"tasks": measured, "seconds": seconds, **examination.key}
     return commit(attempt, payload, "records", owner=owner, measured=facts, passport=_passport(stage))
 
 
-def prepare(model: Any) -> None:
-    """Ready a model for scoring: no dropout, float32 logits."""
-    from residency.eval.score import float32_head
+class _Questions:
+    """The rows of one task: its items, the rows of its solved examples, and those that choose its wording."""
 
-    model.eval()
-    float32_head(model)
+    def __init__(self, task: TaskSettings, stage: StageFile) -> None:
+        self.rows = read_items(task, stage.parents[f"items:{task.name}"])
+        self.identities = {
+            role: identity
+            for role, identity in sorted(stage.parent_identities.items())
+            if role.endswith(f":{task.name}")
+        }
+        self.shots: list[Row] = []
+        self.validation: list[Row] = []
+        if isinstance(task, AskedTask):
+            whole = task.model_copy(update={"limit": None, "share": None})
+            if task.shots:
+                self.shots = read_items(whole, stage.parents[f"shots:{task.name}"], solved=True)
+            if task.validation:
+                self.validation = read_items(whole, stage.parents[f"validation:{task.name}"])
 
 
-def score_task(
-    model: Any, tokenizer: Any, task: TaskSettings, rows: list[dict[str, Any]], max_length: int
-) -> list[Record]:
-    """One record per row, in the order of the rows."""
-    from residency.eval.score import log_likelihoods
+class _Examination:
+    """One model before its tasks. It is loaded when the first task is not in the cache."""
 
-    items = [make_item(task, row, tokenizer, max_length) for row in rows]
-    sums = iter(log_likelihoods(model, [piece for item in items for piece in item.pieces]))
-    return [make_record(task, item, [next(sums) for _ in item.pieces]) for item in items]
+    def __init__(self, stage: StageFile, settings: EvaluateSettings) -> None:
+        self.stage, self.settings = stage, settings
+
+    @cached_property
+    def candidate(self) -> Candidate:
+        return Candidate.load(self.stage.parents["model"], self.settings.max_length)
+
+    @cached_property
+    def key(self) -> dict[str, Any]:
+        return cache.model_key(self.stage.parents["model"], self.settings.max_length)
+
+    def records_of(self, task: TaskSettings, questions: _Questions) -> tuple[list[Record], bool]:
+        """Records of a task, and whether they come from the cache."""
+        path = cache.path_of(self.stage.run.parent, task, questions.identities, self.key)
+        if (known := cache.read(path, task)) is not None:
+            return known, True
+        shots = Shots(task.name, task.shots if isinstance(task, AskedTask) else 0, questions.shots)
+        found = measure(task, self.candidate, questions.rows, shots, questions.validation)
+        cache.write(path, found)
+        return found, False
 
 
-def _summary(task: TaskSettings, records: list[Record], seconds: float) -> dict[str, Any]:
+def _summary(task: TaskSettings, records: list[Record], seconds: float, cached: bool) -> dict[str, Any]:
+    main = main_rows(records)
     return {
-        "metric": METRICS[task.kind],
+        "metric": metric_of(task),
         "value": value_of(records),
-        "n": len(records),
-        "items_cut": sum(1 for record in records if record["cut_tokens"]),
+        "n": len({record["id"] for record in main}),
+        "items_cut": len({record["id"] for record in main if record["cut_tokens"]}),
+        "items_with_fewer_shots": len({record["id"] for record in main if record["cut_shots"]}),
+        "templates": sorted({record["template"] for record in main if record["template"]}),
         "seconds": round(seconds, 3),
+        "cached": cached,
     }
-
-
-def _key(stage: StageFile, precision: str, max_length: int) -> dict[str, Any]:
-    """What makes two records comparable or not: weights, tokenizer, precision, scorer, window."""
-    from residency.data.tokenizer import tokenizer_digest
-    from residency.eval.score import SCORER
-    from residency.model import base_of
-
-    base, adapter = base_of(stage.parents["model"])
-    weights = [*base.glob("*.safetensors"), *(adapter.glob("*.safetensors") if adapter else [])]
-    facts = {
-        "weights_sha256": {path.name: sha256(path) for path in sorted(weights)},
-        "tokenizer_digest": tokenizer_digest(stage.parents["model"]),
-        "precision": precision.removeprefix("torch."),
-        "scorer": SCORER,
-        "max_length": max_length,
-    }
-    return {**facts, "key": identity_of(**facts)}
 
 
 def _passport(stage: StageFile) -> list[dict[str, Any]]:

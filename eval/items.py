@@ -1,4 +1,4 @@
-"""From a task's rows to what a model reads: token ids, and which of them are scored.
+"""From what a model reads to token ids, and which of them are scored.
 
 A multiple-choice option, a preferred reply and a window of running text are all a `Piece`: ids, and the place
 from which their log-likelihood counts. So one scorer serves every task. No torch here.
@@ -10,20 +10,15 @@ shared with the prompt's own encoding is scored. No merge across it is lost and 
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from itertools import islice, takewhile
-from pathlib import Path
-from string import ascii_uppercase
-from typing import Any, Literal
+from itertools import takewhile
+from typing import Any
 
-from residency.data.corpus import rows
 from residency.errors import ResidencyError
-from residency.eval.settings import TaskSettings
-
-FIELDS = {"choice": "options", "bits-per-byte": "text", "preference": "chosen"}
-Message = dict[str, str]
+from residency.eval.prompt import Asked, Row
+from residency.eval.rows import cluster_of
+from residency.eval.settings import Task
 
 
 @dataclass(frozen=True)
@@ -36,166 +31,104 @@ class Piece:
 
 @dataclass(frozen=True)
 class Item:
-    """One item of a task, ready to be scored."""
+    """One item of a task, asked in one way and ready to be scored."""
 
     id: str
     cluster: str
     """Items of one cluster (a fact, a document) are resampled together."""
     pieces: list[Piece]
-    """One per option or reply, or one per window of a document."""
+    """One per option or reply in the order shown, or one per window of a document."""
     sizes: list[int]
     """UTF-8 bytes of each option or reply, or of the whole document."""
     answer: int | None
     """Index of the right option; the chosen reply is 0; None for running text."""
     digest: str
     """First 16 hex digits of the sha256 of all that the model reads."""
-    cut_tokens: int
-    """Tokens cut from the left of the prompt to fit."""
+    group: str = ""
+    """Subject within the task."""
+    shown: Sequence[int] = ()
+    """Index of the option at each place shown."""
+    cut_shots: int = 0
+    """Solved examples left out, oldest first, to fit."""
+    cut_tokens: int = 0
+    """Tokens cut from the left of the prompt to fit, where no solved example was left."""
 
 
-def read_items(task: TaskSettings, corpus: Path) -> list[dict[str, Any]]:
-    """The rows of a task: the corpus's held-out part if it has one, those of the aspect, up to the limit.
+def fit(
+    task: Task, row: Row, tokenizer: Any, max_length: int, shots: int, asked: Callable[[int], Asked]
+) -> Item:
+    """The item of a row, with as many of its solved examples as fit into `max_length` tokens.
 
-    Raises:
-        ResidencyError: rows of another kind, an id that occurs twice, or too few rows for an interval.
-    """
-    part: Literal["held_out", "train"] = "held_out" if (corpus / "held_out.jsonl").exists() else "train"
-    found = list(islice((row for row in rows(corpus, part) if _belongs(task, row, corpus)), task.limit))
-    for id, times in Counter(row["id"] for row in found).most_common(1):
-        if times > 1:
-            raise ResidencyError(
-                f"task {task.name}: item {id!r} occurs {times} times in {corpus}", cure="Make ids unique"
-            )
-    clusters = len({cluster_of(row) for row in found})
-    if clusters < 2:
-        asked = f" of aspect {task.aspect!r}" if task.aspect else ""
-        raise ResidencyError(
-            f"task {task.name}: {clusters} independent items{asked} in {corpus}; an interval needs 2 or more",
-            cure="Raise limit, hold more out, or take another source",
-        )
-    return found
-
-
-def cluster_of(row: dict[str, Any]) -> str:
-    """Items of one cluster are not independent; an item without a cluster is its own."""
-    return str(row.get("cluster") or row["id"])
-
-
-def make_item(task: TaskSettings, row: dict[str, Any], tokenizer: Any, max_length: int) -> Item:
-    """Tokenise one row.
+    Args:
+        asked: the question with this number of solved examples, the latest ones.
 
     Raises:
-        ResidencyError: an option longer than `max_length`, or messages for a model without a chat template.
+        ResidencyError: an answer alone is longer than `max_length`.
     """
-    if task.kind == "bits-per-byte":
-        return _document(row, tokenizer, max_length)
-    if task.kind == "preference":
-        prompt, replies = _pair(task, row, tokenizer)
-        sizes = [_bytes(message["content"] for message in row[side]) for side in ("chosen", "rejected")]
-        answer = 0
-    else:
-        prompt, replies = _choice(task, row, tokenizer)
-        sizes = [_bytes([option.strip()]) for option in row["options"]]
-        answer = row["answer"]
-    # A chat template writes its own BOS.
-    chat = not isinstance(row["prompt"], str)
-    pieces = [_piece(tokenizer, prompt, reply, bos=not chat) for reply in replies]
-    cut = max(0, *(len(piece.ids) - max_length for piece in pieces))
-    shortest = min(piece.start for piece in pieces)
-    if cut >= shortest:
-        raise ResidencyError(
-            f"task {task.name}: an answer of item {row['id']!r} alone is longer than max_length {max_length}",
-            cure="Raise evaluation.max_length, or take the item out",
-        )
-    pieces = [_cut_left(piece, cut) for piece in pieces]
-    return Item(row["id"], cluster_of(row), pieces, sizes, answer, _digest(prompt, *replies), cut)
+    for kept in range(shots, -1, -1):
+        question = asked(kept)
+        read = [_parted(question.prompt, text, row.get("ending")) for text in question.continuations]
+        pieces = [piece(tokenizer, before, after, bos=not question.chat) for before, after in read]
+        if max(len(each.ids) for each in pieces) <= max_length:
+            break
+    sizes = [byte_count([after.strip()]) for _, after in read]
+    pieces, cut = cut_to_fit(task, row, pieces, max_length)
+    return Item(
+        id=row["id"],
+        cluster=cluster_of(row),
+        pieces=pieces,
+        sizes=sizes,
+        answer=row.get("answer", 0),
+        digest=digest_of([question.prompt, *question.continuations]),
+        group=str(row.get("group") or ""),
+        shown=question.shown or range(len(pieces)),
+        cut_shots=shots - kept,
+        cut_tokens=cut,
+    )
 
 
-def _belongs(task: TaskSettings, row: dict[str, Any], corpus: Path) -> bool:
-    field = FIELDS[task.kind]
-    if field not in row:
-        raise ResidencyError(
-            f"task {task.name}: {task.kind} needs {field!r} in its rows; {row['id']!r} has {', '.join(row)}",
-            cure=f"Change the task's kind or its items ({corpus})",
-        )
-    return task.aspect is None or row.get("aspect") == task.aspect
+def _parted(prompt: str, continuation: str, ending: str | None) -> tuple[str, str]:
+    """What is read and what is scored. Where all options go on with the same ending, only that is scored, given the
+    option (partial evaluation, arXiv:1806.02847)."""
+    if ending is None:
+        return prompt, continuation
+    before = prompt + continuation
+    return before.lstrip() if not prompt else before, f" {ending.strip()}"
 
 
-def _choice(task: TaskSettings, row: dict[str, Any], tokenizer: Any) -> tuple[str, list[str]]:
-    """Prompt text, and the text of each continuation."""
-    prompt, options = row["prompt"], row["options"]
-    listing = ""
-    if task.scorer == "letter":
-        letters = ascii_uppercase[: len(options)]
-        listing = "".join(
-            f"\n{letter}. {text.strip()}" for letter, text in zip(letters, options, strict=True)
-        )
-        options = list(letters)
-    if not isinstance(prompt, str):
-        last = {**prompt[-1], "content": prompt[-1]["content"] + listing}
-        return _chat(task, tokenizer, [*prompt[:-1], last], reply=True), options
-    if all(option[:1].isspace() for option in options):
-        return prompt, options  # a cloze: the options go on with the sentence
-    return f"Question: {prompt}{listing}\nAnswer:", [f" {option.strip()}" for option in options]
-
-
-def _pair(task: TaskSettings, row: dict[str, Any], tokenizer: Any) -> tuple[str, list[str]]:
-    """Prompt text, and the chosen and the rejected reply with the stop token that the template writes."""
-    prompt = _chat(task, tokenizer, row["prompt"], reply=True)
-    replies = []
-    for side in ("chosen", "rejected"):
-        whole = _chat(task, tokenizer, row["prompt"] + row[side], reply=False)
-        if not whole.startswith(prompt):
-            raise ResidencyError(
-                f"task {task.name}: the chat template rewrites the prompt of {row['id']!r} before a reply",
-                cure="Use a template whose generation prompt is a prefix of the whole conversation",
-            )
-        replies.append(whole.removeprefix(prompt))
-    return prompt, replies
-
-
-def _chat(task: TaskSettings, tokenizer: Any, messages: list[Message], *, reply: bool) -> str:
-    if not tokenizer.chat_template:
-        raise ResidencyError(
-            f"task {task.name}: its prompts are conversations and the model's tokenizer has no chat template",
-            cure="Evaluate it after a stage with chat_template, or leave the task out",
-        )
-    return str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=reply))
-
-
-def _piece(tokenizer: Any, prompt: str, reply: str, *, bos: bool) -> Piece:
+def piece(tokenizer: Any, prompt: str, continuation: str, *, bos: bool) -> Piece:
+    """A prompt and what follows it; `bos` puts the tokenizer's BOS in front, if it has one (a chat template writes
+    its own)."""
     start = [tokenizer.bos_token_id] if bos and tokenizer.bos_token_id is not None else []
-    alone, joint = start + _encode(tokenizer, prompt), start + _encode(tokenizer, prompt + reply)
+    alone, joint = start + encode(tokenizer, prompt), start + encode(tokenizer, prompt + continuation)
     shared = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(alone, joint, strict=False)))
     return Piece(joint, max(1, min(shared, len(joint) - 1)))
 
 
-def _cut_left(piece: Piece, cut: int) -> Piece:
-    """Without `cut` tokens after the first, which is BOS where there is one."""
-    return Piece(piece.ids[:1] + piece.ids[1 + cut :], piece.start - cut)
+def cut_to_fit(task: Task, row: Row, pieces: list[Piece], max_length: int) -> tuple[list[Piece], int]:
+    """Pieces of at most `max_length` tokens, all cut by as much from the left behind the first token (BOS, where there
+    is one), and by how much.
 
-
-def _document(row: dict[str, Any], tokenizer: Any, max_length: int) -> Item:
-    """Windows that overlap by one token, so that every token is predicted exactly once.
-
-    In front stands BOS, or EOS where the tokenizer has no BOS (as in lm-evaluation-harness).
+    Raises:
+        ResidencyError: what is scored is itself longer.
     """
-    text: str = row["text"]
-    start = tokenizer.eos_token_id if tokenizer.bos_token_id is None else tokenizer.bos_token_id
-    ids = [start, *_encode(tokenizer, text)]
-    windows = [ids[at : at + max_length] for at in range(0, len(ids) - 1, max_length - 1)]
-    pieces = [Piece(window, 1) for window in windows]
-    return Item(row["id"], cluster_of(row), pieces, [_bytes([text])], None, _digest(text), 0)
+    cut = max(0, *(len(each.ids) - max_length for each in pieces))
+    if cut >= min(each.start for each in pieces):
+        raise ResidencyError(
+            f"task {task.name}: an answer of item {row['id']!r} alone is longer than max_length {max_length}",
+            cure="Raise evaluation.max_length, or take the item out",
+        )
+    return [Piece(each.ids[:1] + each.ids[1 + cut :], each.start - cut) for each in pieces], cut
 
 
-def _encode(tokenizer: Any, text: str) -> list[int]:
+def encode(tokenizer: Any, text: str) -> list[int]:
     """Token ids of a text as it is; no warning where a document is longer than the window."""
     return list(tokenizer.encode(text, add_special_tokens=False, verbose=False))
 
 
-def _bytes(texts: Iterator[str] | list[str]) -> int:
+def byte_count(texts: Iterable[str]) -> int:
     return sum(len(text.encode()) for text in texts)
 
 
-def _digest(*texts: str) -> str:
+def digest_of(texts: Iterable[str]) -> str:
     return hashlib.sha256("\0".join(texts).encode()).hexdigest()[:16]

@@ -1,52 +1,73 @@
-"""Records: one row per evaluated item, from which every statistic is computed without a model.
+"""Records: one row per item and way of asking it, from which every statistic is computed without a model.
 
-A Parquet file per run of `evaluate`; the schema below is the contract with the verdict and the report.
+A Parquet file per run of `evaluate`; the schema below is the contract with the verdict and the report. An item asked
+in several wordings or orders has several rows; `item_scores` makes one number of them.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from residency.artifact import read_manifest
 from residency.errors import ResidencyError
 from residency.eval.items import Item
 from residency.eval.settings import TaskSettings
 
+if TYPE_CHECKING:
+    pass
+
 FILE = "records.parquet"
-METRICS = {"choice": "accuracy", "bits-per-byte": "bits_per_byte", "preference": "preference_accuracy"}
+METRICS = {
+    "choice": "accuracy",
+    "continuation": "accuracy",
+    "bits-per-byte": "bits_per_byte",
+    "preference": "preference_accuracy",
+    "likert": "scale_mean",
+    "variance": "eigenscore",
+    "rubric": "rubric_score",
+}
 Record = dict[str, Any]
 
 
-def make_record(task: TaskSettings, item: Item, sums: list[float]) -> Record:
-    """The record of one item, from the log-likelihood (nats) of each of its pieces.
+def metric_of(task: TaskSettings) -> str:
+    """What a task's value is called."""
+    return task.metric if task.kind == "answer" else METRICS[task.kind]
 
-    `option-text` compares means per UTF-8 byte (lm-evaluation-harness calls it acc_bytes); letters and
-    replies compare sums. Equal scores fall to the first option, but a preference must be strictly above.
-    """
+
+def make_record(task: TaskSettings, item: Item, **fields: Any) -> Record:
+    """The record of an item: what every kind of task notes, and the fields of its own kind."""
+    assert fields.keys() <= SCHEMA.keys(), fields.keys() - SCHEMA.keys()
     record: Record = dict.fromkeys(SCHEMA)
-    record |= {"task": task.name, "id": item.id, "cluster": item.cluster, "metric": METRICS[task.kind]}
-    record |= {"prompt_digest": item.digest, "cut_tokens": item.cut_tokens, "bytes": sum(item.sizes)}
+    record |= {"task": task.name, "id": item.id, "cluster": item.cluster, "group": item.group}
+    record |= {"metric": metric_of(task), "prompt_digest": item.digest}
+    record |= {"cut_tokens": item.cut_tokens, "cut_shots": item.cut_shots, "bytes": sum(item.sizes)}
     record["tokens"] = sum(len(piece.ids) - piece.start for piece in item.pieces)
-    if item.answer is None:
-        return record | {"nats": -sum(sums)}
-    per_byte = task.kind == "choice" and task.scorer == "option-text"
-    scores = [total / size for total, size in zip(sums, item.sizes, strict=True)] if per_byte else sums
-    prediction = scores.index(max(scores))
-    right = prediction == item.answer
-    if task.kind == "preference":
-        record["margin"] = scores[0] - scores[1]
-        right = scores[0] > scores[1]
-    record |= {"scores": scores, "sums": sums, "prediction": prediction, "answer": item.answer}
-    return record | {"correct": float(right)}
+    return record | fields
 
 
-def value_of(records: list[Record]) -> float:
+def value_of(records: Sequence[Record]) -> float:
     """The task's value: mean correct, or bits per byte (all bits over all bytes)."""
+    tops, bottoms = parts(records)
+    return sum(tops) / sum(bottoms)
+
+
+def main_rows(records: Sequence[Record]) -> list[Record]:
+    """The rows that make the task's value: those of its first scorer."""
+    return [record for record in records if record["main"]]
+
+
+def parts(records: Sequence[Record]) -> tuple[list[float], list[float]]:
+    """Numerator and denominator of the task's value, one number per item, in the order of the items' first rows."""
+    rows: dict[str, list[Record]] = {}
+    for record in main_rows(records):
+        rows.setdefault(record["id"], []).append(record)
     if records[0]["metric"] == "bits_per_byte":
-        return sum(_column(records, "nats")) / (sum(_column(records, "bytes")) * math.log(2))
-    return sum(_column(records, "correct")) / len(records)
+        documents = [each[0] for each in rows.values()]
+        return [row["nats"] for row in documents], [row["bytes"] * math.log(2) for row in documents]
+    return [sum(row["correct"] for row in each) / len(each) for each in rows.values()], [1.0] * len(rows)
 
 
 def write_records(directory: Path, records: list[Record]) -> None:
@@ -56,12 +77,15 @@ def write_records(directory: Path, records: list[Record]) -> None:
 
     types = {
         "text": pyarrow.string(),
+        "flag": pyarrow.bool_(),
         "count": pyarrow.int64(),
         "number": pyarrow.float64(),
         "numbers": pyarrow.list_(pyarrow.float64()),
+        "named numbers": pyarrow.map_(pyarrow.string(), pyarrow.float64()),
     }
     schema = pyarrow.schema([(name, types[kind]) for name, kind in SCHEMA.items()])
-    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(records, schema=schema), directory / FILE)
+    table = pyarrow.Table.from_pylist(records, schema=schema)
+    pyarrow.parquet.write_table(table, directory / FILE, compression="zstd")
 
 
 def read_records(artifact: Path) -> dict[str, list[Record]]:
@@ -70,35 +94,49 @@ def read_records(artifact: Path) -> dict[str, list[Record]]:
     Raises:
         ResidencyError: the artifact is not finished or holds no records.
     """
-    import pyarrow.parquet
-
     manifest = read_manifest(artifact)
     if manifest.kind != "records":
         raise ResidencyError(f"{artifact} is a {manifest.kind} artifact, not records")
     tasks: dict[str, list[Record]] = {}
-    for record in pyarrow.parquet.read_table(artifact / FILE).to_pylist():
+    for record in read_table(artifact):
         tasks.setdefault(record["task"], []).append(record)
     return tasks
+
+
+def read_table(directory: Path) -> list[Record]:
+    """All rows of `records.parquet`."""
+    import pyarrow.parquet
+
+    rows: list[Record] = pyarrow.parquet.read_table(directory / FILE).to_pylist(maps_as_pydicts="strict")
+    return rows
 
 
 SCHEMA = {
     "task": "text",
     "id": "text",
     "cluster": "text",
-    "metric": "text",  # accuracy, bits_per_byte or preference_accuracy
+    "group": "text",  # subject within the task
+    "metric": "text",
+    "main": "flag",  # whether it counts for the task's value
+    "scorer": "text",  # option-text, letter or reply
+    "template": "text",  # the wording, by name
+    "order": "count",  # rotations of the options
+    "sample": "count",  # number of the reply, where several were sampled
     "scores": "numbers",  # what is compared, one per option; chosen and rejected for a preference
     "sums": "numbers",  # log-likelihood of each option, in nats
-    "prediction": "count",  # index of the highest score
+    "prediction": "count",  # index of the highest score, or of the option that the reply names
+    "place": "count",  # where the predicted option stood when shown
     "answer": "count",
-    "correct": "number",  # 0 or 1
+    "correct": "number",  # 0 or 1, or the score of a reply
+    "parts": "named numbers",  # what the metrics of a free answer add up
     "margin": "number",  # preference: chosen minus rejected, in nats
-    "nats": "number",  # bits per byte: sum of -log p over the document
+    "nats": "number",  # bits per byte, continuation: sum of -log p
     "bytes": "count",  # UTF-8 bytes of the options, replies or document
-    "tokens": "count",  # scored tokens
+    "tokens": "count",  # scored or written tokens
+    "cut_shots": "count",  # solved examples left out to fit, oldest first
     "cut_tokens": "count",  # tokens cut from the left of the prompt
+    "reply": "text",  # what the model wrote
+    "status": "text",  # of a reply: answered, invalid, refused, truncated
+    "rule": "text",  # of the answer's extraction
     "prompt_digest": "text",
 }
-
-
-def _column(records: list[Record], name: str) -> list[float]:
-    return [record[name] for record in records]

@@ -1,44 +1,203 @@
-"""Settings of evaluation: tasks and the `evaluate` stage. No torch here."""
+"""Settings of evaluation: tasks, one class per kind, and the `evaluate` stage. No torch here."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, model_validator
 
 from residency.data.settings import CorpusSettings, Count, Settings
+from residency.eval.shipped import shipped_task
+
+Scorer = Literal["option-text", "letter", "reply"]
+Method = Literal["direct", "chain-of-thought", "verification-of-choice"]
+Domain = Literal["medicine", "general", "safety", "control"]
+Positive = Annotated[int, Field(gt=0)]
 
 
-class TaskSettings(Settings):
+class Task(Settings):
     """One measurement of a model on fixed items."""
 
-    kind: Literal["choice", "bits-per-byte", "preference"]
-    """Multiple choice by log-likelihood, compression of running text, or chosen above rejected."""
     name: str
     """Name in the verdict."""
     title: str = ""
     """What the report calls it."""
-    domain: Literal["medicine", "general", "safety", "control"]
+    domain: Domain
     """What it speaks for: a gain, forgetting, safety, or a control that must stay at chance."""
     items: CorpusSettings | str
     """Where the items come from: a source, or a corpus of the recipe (its held-out part)."""
-    scorer: Literal["option-text", "letter"] = "option-text"
-    """Multiple choice: mean log-likelihood per byte of each option's text, or the letter's log-likelihood."""
-    aspect: str | None = None
-    """Preference: only pairs of this aspect."""
     limit: Count | None = None
-    """At most so many items."""
+    """At most so many items, the first ones."""
+    share: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Only this share of the items, drawn evenly from every group: a quick suite."""
     margin: Annotated[float, Field(gt=0)] = 0.01
     """Difference that does not matter (absolute for accuracy, relative for bits per byte)."""
 
 
+class AskedTask(Task):
+    """A task whose items are questions, put to the model through a template."""
+
+    templates: Annotated[list[str], Field(min_length=1)] = ["question"]
+    """Wordings of the question: shipped ones by name (`eval/prompts/*.jinja`), or Jinja text. With several, an item's
+    score is their mean and the spread is reported, unless `validation` chooses one."""
+    instruction: str = ""
+    """Said once before everything; Jinja text, `{{ group }}` is the item's subject."""
+    shots: Annotated[int, Field(ge=0)] = 0
+    """Solved examples before the question, of the item's own group where groups are known."""
+    shots_from: CorpusSettings | None = None
+    """Where solved examples come from; never from the test items."""
+    shots_by: Literal["order", "nearest"] = "order"
+    """The first ones of the file, or those nearest to the question by the model's own hidden states."""
+    validation: CorpusSettings | None = None
+    """Items on which the best template is chosen, for each model by itself."""
+    chat: bool = False
+    """Ask through the model's chat template; conversations among the items always are."""
+    max_new_tokens: Count = 256
+    """Longest reply, where one is written."""
+
+    @model_validator(mode="after")
+    def _shots_have_a_source(self) -> AskedTask:
+        if self.shots and self.shots_from is None:
+            raise ValueError("shots needs shots_from: where the solved examples come from")
+        if self.validation and len(self.templates) < 2:
+            raise ValueError("validation chooses among templates: give two or more")
+        return self
+
+
+class ChoiceTask(AskedTask):
+    """Multiple choice, by log-likelihood or by what the model writes."""
+
+    kind: Literal["choice"] = "choice"
+    scorers: Annotated[list[Scorer], Field(min_length=1)] = ["option-text"]
+    """Mean log-likelihood per byte of each option's text, the letter's log-likelihood, or the written reply. The first
+    gives the task's value; the others are shown beside it, with how often they disagree."""
+    orders: Positive = 1
+    """Orders of the options, each a rotation of the last; an item's score is their mean."""
+    method: Method = "direct"
+    """How a reply is come to: at once, by reasoning aloud, or by arguing for each option and judging the arguments."""
+    samples: Positive = 1
+    """Replies for each question; the answer is their majority (self-consistency)."""
+    vote: bool = False
+    """One answer for an item, the majority over orders and samples, instead of the mean of its scores."""
+    temperature: Annotated[float, Field(ge=0)] = 0.7
+    """Of sampled replies; a single one is the likeliest (greedy)."""
+
+
+class ContinuationTask(AskedTask):
+    """Text whose one right continuation must be the likeliest, token by token (LAMBADA)."""
+
+    kind: Literal["continuation"] = "continuation"
+
+
+class AnswerTask(AskedTask):
+    """Questions that are answered in free text and compared with reference answers."""
+
+    kind: Literal["answer"] = "answer"
+    metric: str
+    """How a reply is compared with the references (`residency.eval.metrics`)."""
+    also: list[str] = []
+    """Metrics that are shown beside it."""
+    stop: list[str] = []
+    """Strings that end a reply."""
+
+
+class RubricTask(AskedTask):
+    """Conversations whose replies a local model judges against criteria with points; never a gate."""
+
+    kind: Literal["rubric"] = "rubric"
+    judge: str | None = None
+    """Model that judges: a directory or hub id. Without one the task is refused."""
+
+
+class LikertTask(AskedTask):
+    """Statements rated on a scale; the score is the expected value over the scale's steps."""
+
+    kind: Literal["likert"] = "likert"
+    scale: Annotated[list[str], Field(min_length=2)]
+    """Steps of the scale, lowest first."""
+
+
+class VarianceTask(AskedTask):
+    """How far several sampled replies to one question lie apart (EigenScore): a sign of hallucination."""
+
+    kind: Literal["variance"] = "variance"
+    samples: Positive = 10
+    """Replies for each question."""
+    temperature: Annotated[float, Field(gt=0)] = 0.7
+    """Of the sampled replies."""
+
+
+class PreferenceTask(Task):
+    """Pairs of replies of which the chosen one must be likelier."""
+
+    kind: Literal["preference"] = "preference"
+    aspect: str | None = None
+    """Only pairs of this aspect."""
+
+
+class BitsPerByteTask(Task):
+    """Compression of running text, comparable across tokenizers."""
+
+    kind: Literal["bits-per-byte"] = "bits-per-byte"
+
+
+TaskSettings = Annotated[
+    ChoiceTask
+    | ContinuationTask
+    | AnswerTask
+    | RubricTask
+    | LikertTask
+    | VarianceTask
+    | PreferenceTask
+    | BitsPerByteTask,
+    Field(discriminator="kind"),
+]
+
+
+class UsedTask(BaseModel):
+    """A shipped task, changed; other keys are those of its kind."""
+
+    model_config = ConfigDict(extra="allow", use_attribute_docstrings=True)
+    use: str
+    """Its name."""
+
+
+def _written_out(value: Any) -> Any:
+    """A shipped task by its name, or changed (`{use: medqa, shots: 5, name: medqa-5-shots}`), as its fields."""
+    if isinstance(value, str):
+        return {"name": value, **shipped_task(value)}
+    if isinstance(value, dict) and isinstance(value.get("use"), str):
+        changes = {key: change for key, change in value.items() if key != "use"}
+        return {"name": value["use"], **shipped_task(value["use"]), **changes}
+    return value
+
+
+NamedTask = Annotated[
+    TaskSettings,
+    BeforeValidator(_written_out, json_schema_input_type=str | UsedTask | TaskSettings),
+]
+
+
+TASK: TypeAdapter[TaskSettings] = TypeAdapter(NamedTask)
+
+
+def load_task(name: str, **changes: Any) -> TaskSettings:
+    """A shipped task, with some of its fields changed.
+
+    Raises:
+        ResidencyError: no task of this name; the nearest ones are named.
+        ValidationError: a change that does not fit.
+    """
+    return TASK.validate_python({"use": name, **changes})
+
+
 class EvaluateSettings(Settings):
-    """Scores one model on every task; leaves one record per item."""
+    """Scores one model on every task; leaves one record per item and way of asking."""
 
     kind: Literal["evaluate"] = "evaluate"
     parent: str = Field(alias="from")
     """Stage whose model is evaluated."""
-    tasks: list[TaskSettings]
+    tasks: list[NamedTask]
     """What is measured."""
     max_length: Annotated[int, Field(gt=1)] = 2048
     """Longest prompt in tokens, and the window of bits per byte."""
@@ -47,8 +206,8 @@ class EvaluateSettings(Settings):
 class EvaluationSettings(Settings):
     """The recipe's evaluation: which tasks, after which stages, against which stage."""
 
-    tasks: list[str | TaskSettings] = []
-    """Shipped tasks by name (`eval/tasks/*.yaml`) or tasks written out."""
+    tasks: list[NamedTask] = []
+    """Shipped tasks by name (`eval/tasks/*.yaml`), changed (`use:`), or tasks written out."""
     after: list[str] = []
     """Stages whose models are evaluated."""
     against: str | None = None

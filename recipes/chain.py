@@ -21,8 +21,6 @@ from typing import Any
 from residency import events
 from residency.artifact import RunPaths, check_files, open_attempt, read_stage, write_json
 from residency.errors import Exit, ResidencyError
-from residency.eval.settings import TaskSettings
-from residency.eval.shipped import load_task
 from residency.recipes.plan import Plan, PlannedStage
 from residency.recipes.progress import Progress
 from residency.recipes.schema import Recipe
@@ -142,7 +140,7 @@ def conclude(plan: Plan) -> None:
             plan.paths.verdict,
             records,
             against=evaluation.against or next(iter(records)),
-            tasks=tasks_of(plan),
+            tasks=list(evaluation.tasks),
             resamples=evaluation.resamples,
         )
     report.write(plan.paths.root, siblings=siblings(plan.paths.root))
@@ -174,11 +172,6 @@ def siblings(run: Path) -> list[Path]:
         for path in sorted(run.parent.glob(f"{stem}*/verdict.json"))
         if path.parent.name != run.name
     ]
-
-
-def tasks_of(plan: Plan) -> list[TaskSettings]:
-    """The recipe's tasks, shipped ones loaded."""
-    return [load_task(task) if isinstance(task, str) else task for task in plan.recipe.evaluation.tasks]
 
 
 def describe(plan: Plan) -> dict[str, Any]:

@@ -17,7 +17,6 @@ from residency.data.steps.settings import (
 from residency.data.synthesis_settings import EntitiesSettings
 from residency.errors import ResidencyError
 from residency.eval.settings import TaskSettings
-from residency.eval.shipped import load_task
 from residency.recipes.schema import Recipe
 
 
@@ -55,10 +54,9 @@ def exams(recipe: Recipe) -> list[TaskSettings]:
     for stage in recipe.stages.values():
         if stage.kind == "evaluate":
             tasks += stage.tasks
-    loaded = [load_task(task) if isinstance(task, str) else task for task in tasks]
-    for task in loaded:
-        _refuse_misfit(task, loaded)
-    return list({task.name: task for task in loaded if task.kind != "bits-per-byte"}.values())
+    for task in tasks:
+        _refuse_misfit(task, tasks)
+    return list({task.name: task for task in tasks if task.kind != "bits-per-byte"}.values())
 
 
 def _refuse_misfit(task: TaskSettings, tasks: list[TaskSettings]) -> None:

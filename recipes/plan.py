@@ -15,8 +15,8 @@ from residency.artifact import RunPaths, StageFile, identity_of
 from residency.data import sources
 from residency.data.settings import CorpusSettings, PairsSettings, TokensSettings
 from residency.errors import ResidencyError
-from residency.eval.settings import EvaluateSettings, TaskSettings
-from residency.eval.shipped import load_task
+from residency.eval.settings import AskedTask, EvaluateSettings, TaskSettings
+from residency.eval.shipped import template_text
 from residency.recipes import corpus_graph
 from residency.recipes.base import BaseModelFiles, find_base
 from residency.recipes.schema import Recipe, ScratchBase
@@ -96,9 +96,7 @@ class Plan:
             else:
                 self._add_evaluation(name, stage.parent, list(stage.tasks), stage.max_length, name)
             if name in recipe.evaluation.after:
-                tasks = [
-                    load_task(task) if isinstance(task, str) else task for task in recipe.evaluation.tasks
-                ]
+                tasks = list(recipe.evaluation.tasks)
                 self._add_evaluation(f"{name}-evaluation", name, tasks, recipe.evaluation.max_length, name)
 
     def _add_corpus(self, name: str, corpus: CorpusSettings, serves: str | None) -> None:
@@ -163,16 +161,27 @@ class Plan:
     def _add_evaluation(
         self, name: str, parent: str, tasks: list[TaskSettings], max_length: int, serves: str
     ) -> None:
-        parents = {"model": parent}
+        parents, wordings = {"model": parent}, []
         for task in tasks:
-            if isinstance(task.items, str):
-                parents[f"items:{task.name}"] = self._corpus(task.items, f"task {task.name}")
-            else:
-                if f"task-{task.name}" not in self.stages:
-                    self._add_corpus(f"task-{task.name}", task.items, None)
-                parents[f"items:{task.name}"] = f"task-{task.name}"
+            for role, corpus in corpora_of(task).items():
+                if isinstance(corpus, str):
+                    parents[f"{role}:{task.name}"] = self._corpus(corpus, f"task {task.name}")
+                    continue
+                made = f"task-{task.name}" if role == "items" else f"task-{task.name}-{role}"
+                if made not in self.stages:
+                    self._add_corpus(made, corpus, None)
+                parents[f"{role}:{task.name}"] = made
+            if isinstance(task, AskedTask):
+                wordings += [template_text(template) for template in task.templates]
         settings = EvaluateSettings.model_validate({"from": parent, "tasks": tasks, "max_length": max_length})
-        self._add(name, "evaluate", self._dump(settings), parents, serves=serves)
+        self._add(
+            name,
+            "evaluate",
+            self._dump(settings),
+            parents,
+            serves=serves,
+            source=identity_of(wordings=wordings),
+        )
 
     def _add(
         self,
@@ -238,9 +247,21 @@ class Plan:
         dump = settings.model_dump(mode="json", exclude=exclude, by_alias=True)
         if isinstance(settings, EvaluateSettings):
             for task in dump["tasks"]:
-                if isinstance(task["items"], dict) and task["items"]["seed"] is None:
-                    task["items"]["seed"] = self.recipe.seed
+                for role in ("items", "shots_from", "validation"):
+                    if isinstance(task.get(role), dict) and task[role]["seed"] is None:
+                        task[role]["seed"] = self.recipe.seed
         return dict(dump)
+
+
+def corpora_of(task: TaskSettings) -> dict[str, CorpusSettings | str]:
+    """Role to the corpora that a task reads: its items, its solved examples, and those that choose its wording."""
+    found = {"items": task.items}
+    if isinstance(task, AskedTask):
+        if task.shots and task.shots_from:
+            found["shots"] = task.shots_from
+        if task.validation:
+            found["validation"] = task.validation
+    return found
 
 
 def read_template(stage: str, template: str) -> str:

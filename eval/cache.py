@@ -1,0 +1,67 @@
+"""Records that were made before: `runs/.records/<key>/records.parquet`, one folder per model and task.
+
+The key holds all that a record depends on: the digests of weights and tokenizer, the precision, the scorer's version,
+the window, the task with the text of its wordings, and its items. Never a path or a name, so a model that changed in
+place is never served an older model's scores.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import uuid
+from pathlib import Path
+from typing import Any
+
+from residency.artifact import identity_of, sha256
+from residency.eval.records import FILE, Record, read_table, write_records
+from residency.eval.settings import AskedTask, TaskSettings
+from residency.eval.shipped import template_text
+
+
+def model_key(model: Path, max_length: int) -> dict[str, Any]:
+    """What makes two models' records comparable or not: weights, tokenizer, precision, scorer, window."""
+    from residency.data.tokenizer import tokenizer_digest
+    from residency.eval.score import SCORER
+    from residency.model import base_of, resolve_precision
+
+    base, adapter = base_of(model)
+    weights = [*base.glob("*.safetensors"), *(adapter.glob("*.safetensors") if adapter else [])]
+    facts = {
+        "weights_sha256": {path.name: sha256(path) for path in sorted(weights)},
+        "tokenizer_digest": tokenizer_digest(model),
+        "precision": str(resolve_precision("auto")).removeprefix("torch."),
+        "scorer": SCORER,
+        "max_length": max_length,
+    }
+    return {**facts, "key": identity_of(**facts)}
+
+
+def path_of(runs: Path, task: TaskSettings, items: dict[str, str], key: dict[str, Any]) -> Path:
+    """Where the records of a model on a task are kept.
+
+    Args:
+        items: role to identity of the corpora of the task's items, solved examples and validation.
+        key: the model's, as `model_key` gives it.
+    """
+    asked = task.model_dump(mode="json", exclude={"title", "domain", "margin"})
+    wordings = [template_text(text) for text in task.templates] if isinstance(task, AskedTask) else []
+    return runs / ".records" / identity_of(task=asked, wordings=wordings, items=items, model=key["key"])[:32]
+
+
+def read(path: Path, task: TaskSettings) -> list[Record] | None:
+    """The records that are kept at a path, or None."""
+    if not (path / FILE).exists():
+        return None
+    return [record | {"task": task.name} for record in read_table(path)]
+
+
+def write(path: Path, records: list[Record]) -> None:
+    """Keep records; whole or not at all."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}")
+    beside.mkdir(parents=True)
+    write_records(beside, records)
+    try:
+        beside.rename(path)
+    except OSError:  # another process was faster
+        shutil.rmtree(beside)

@@ -1,0 +1,65 @@
+"""One module per kind of task: rows in, records out. `measure` finds the module of a task."""
+
+from __future__ import annotations
+
+from residency.eval.candidate import Candidate
+from residency.eval.prompt import Row
+from residency.eval.records import Record
+from residency.eval.settings import (
+    AnswerTask,
+    AskedTask,
+    BitsPerByteTask,
+    ChoiceTask,
+    ContinuationTask,
+    LikertTask,
+    PreferenceTask,
+    TaskSettings,
+    VarianceTask,
+)
+from residency.eval.shots import Shots
+
+
+def measure(
+    task: TaskSettings, candidate: Candidate, rows: list[Row], shots: Shots, validation: list[Row]
+) -> list[Record]:
+    """Records of one model on the rows of one task.
+
+    Args:
+        validation: rows on which the wording is chosen, where the task asks for it; never the test's.
+    """
+    if validation:
+        task = chosen_template(task, candidate, validation, shots)
+    return _measure(task, candidate, rows, shots)
+
+
+def chosen_template(
+    task: TaskSettings, candidate: Candidate, validation: list[Row], shots: Shots
+) -> TaskSettings:
+    """The task with the one wording that serves this model best on the validation rows; ties keep the first.
+
+    Source: the per-model prompt choice of arXiv:2411.04118.
+    """
+    assert isinstance(task, AskedTask)
+    records = [record for record in _measure(task, candidate, validation, shots) if record["main"]]
+    totals = dict.fromkeys(task.templates, 0.0)
+    for record in records:
+        totals[record["template"]] += record["correct"]
+    best = max(task.templates, key=totals.__getitem__)
+    return task.model_copy(update={"templates": [best]})
+
+
+def _measure(task: TaskSettings, candidate: Candidate, rows: list[Row], shots: Shots) -> list[Record]:
+    from residency.eval.measures import bits_per_byte, choice, continuation, preference
+
+    match task:
+        case ChoiceTask():
+            return choice.measure(task, candidate, rows, shots)
+        case ContinuationTask():
+            return continuation.measure(task, candidate, rows, shots)
+        case BitsPerByteTask():
+            return bits_per_byte.measure(task, candidate, rows)
+        case PreferenceTask():
+            return preference.measure(task, candidate, rows)
+        case AnswerTask() | LikertTask() | VarianceTask():
+            raise NotImplementedError(task.kind)
+    raise NotImplementedError(task.kind)
