@@ -1,100 +1,94 @@
-"""Log-likelihoods of pieces of text under a causal language model, in batches.
+"""Log-likelihoods of pieces of text under a causal language model.
 
-Rows are sorted by length and padded on the right; a causal model's real positions never look at the padding,
-so no mask is needed. Logits are made only where something is scored, and in float32 whatever the weights'
-type: on bfloat16's coarse grid several per cent of four-way contests tie.
+    scored = log_likelihoods(model, [item.pieces for item in items])  # model.eval() before
+
+What is computed once: the stem that the options of a question share (`residency.eval.branches`), the beginning that
+many items share (`residency.eval.prefixes`), and logits only where something is scored, in float32
+(`residency.eval.float32_head`). Where a model's attention does not allow for it, every piece is a row of its own
+(`residency.eval.sharing`). The scores are the same either way, whichever items stand together in a call.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import count
 from typing import Any
 
 import torch
-from torch.nn.functional import linear
 
 from residency.errors import Exit, ResidencyError
+from residency.eval.branches import Reading, TreeRow, item_rows, plain_rows, readings, shared_length
+from residency.eval.float32_head import float32_head
+from residency.eval.forward import Forward, masked_attention
 from residency.eval.items import Piece
+from residency.eval.prefixes import shared_prefixes
+from residency.eval.sharing import depth_limit, planned
 
-SCORER = 1  # raise when a score changes its meaning: it is part of the records' key
-TOKENS_PER_BATCH = {"cpu": 2048, "cuda": 32768}  # a CPU is fastest on what its caches hold
-LOGITS_PER_BATCH = 2**27  # float32 numbers: 512 MiB
-Row = tuple[tuple[int, ...], list[int]]  # input ids, and the pieces (by index) that read them
+SCORER = 2  # raise when a score changes its meaning: it is part of the records' key
 
 
-def float32_head(model: Any) -> None:
-    """Make the model's output layer compute in float32."""
-    head = model.get_output_embeddings()
-    if head.weight.dtype == torch.float32:
-        return
-    weight = head.weight.detach().float()
-    bias = None if head.bias is None else head.bias.detach().float()
-    head.forward = lambda hidden: linear(hidden.float(), weight, bias)
+@dataclass(frozen=True)
+class Scored:
+    """What a model makes of one piece."""
+
+    nats: float
+    """Sum of log p over the scored tokens, each given all tokens before it."""
+    greedy: bool
+    """Whether each scored token is the likeliest one at its place."""
 
 
 @torch.inference_mode()
-def log_likelihoods(model: Any, pieces: list[Piece]) -> list[float]:
-    """Sum of log p over each piece's scored tokens, in nats, given the tokens before them.
+def log_likelihoods(
+    model: Any, items: Sequence[Sequence[Piece]], *, max_tokens_per_batch: int | None = None
+) -> list[list[Scored]]:
+    """Score every piece of every item.
+
+    Args:
+        model: a causal language model in evaluation mode.
+        items: the pieces of each item (the options of one question, the windows of one document).
+        max_tokens_per_batch: tokens computed at once, padding included; a single row is never refused.
 
     Raises:
         ResidencyError: the model answers with something that is no number.
     """
-    sums = torch.zeros(len(pieces), dtype=torch.float64)
-    tokens = TOKENS_PER_BATCH[model.device.type]
-    for batch in _batches(pieces, tokens, model.config.get_text_config().vocab_size):
-        owners, logs = _score(model, pieces, batch)
-        sums.index_add_(0, owners, logs.double().cpu())
-    if not bool(sums.isfinite().all()):
+    assert not model.training, "dropout would change the scores"
+    owners = count()
+    numbered = [[(next(owners), piece) for piece in item] for item in items]
+    with masked_attention(model), float32_head(model) as head:
+        forward = Forward(model, head, max_tokens_per_batch)
+        for prefix, rows in _parts(forward, [readings(item) for item in numbered if item]):
+            forward.score(rows, prefix)
+        nats, greedy = forward.totals(next(owners))
+    if not all(map(math.isfinite, nats)):
         raise ResidencyError(
             "the model's log-likelihoods are not numbers: its weights have diverged",
             cure="Lower the learning rate of the stage that trained it",
             code=Exit.DIVERGED,
         )
-    return [float(value) for value in sums]
+    return [[Scored(nats[owner], greedy[owner]) for owner, _ in item] for item in numbered]
 
 
-def _rows(pieces: list[Piece]) -> list[Row]:
-    """Distinct inputs, longest first; one-token continuations of one prompt share a row."""
-    readers: dict[tuple[int, ...], list[int]] = {}
-    for index, piece in enumerate(pieces):
-        readers.setdefault(tuple(piece.ids[:-1]), []).append(index)
-    return sorted(readers.items(), key=lambda row: len(row[0]), reverse=True)
+def _parts(forward: Forward, items: list[list[Reading]]) -> Iterator[tuple[Sequence[int], list[TreeRow]]]:
+    """Prefixes, and the rows that follow each. Rows deeper than the model's masks reach stand by themselves."""
+    limit = depth_limit(forward.model.config.get_text_config())
+    fits = [max(len(ids) for ids, _ in item) <= limit for item in items]
+    shallow = [item for item, fit in zip(items, fits, strict=True) if fit]
+    deep = [item for item, fit in zip(items, fits, strict=True) if not fit]
+    if shallow and planned(forward, max((ids for item in shallow for ids, _ in item), key=len)).shares:
+        stems = [_stem(item) for item in shallow]
+        for prefix, members in shared_prefixes(stems):
+            rows = [row for member in members for row in item_rows(shallow[member], prefix)]
+            yield stems[members[0]][:prefix], rows
+    else:
+        deep += shallow
+    rows = plain_rows(deep)
+    yield (), [row for row in rows if len(row.ids) <= limit]
+    yield (), [row for row in rows if len(row.ids) > limit]
 
 
-def _batches(pieces: list[Piece], most_tokens: int, vocabulary: int) -> Iterator[list[Row]]:
-    """Rows of about one length, within the budgets of tokens and of logits; a single row is never refused."""
-    batch: list[Row] = []
-    for row in _rows(pieces):
-        longest = len((batch or [row])[0][0])
-        first = _first(pieces, [*batch, row])
-        tokens, logits = longest * (len(batch) + 1), (longest - first) * (len(batch) + 1) * vocabulary
-        if batch and (tokens > most_tokens or logits > LOGITS_PER_BATCH):
-            yield batch
-            batch = []
-        batch.append(row)
-    if batch:
-        yield batch
-
-
-def _first(pieces: list[Piece], batch: list[Row]) -> int:
-    """First position whose logits are needed by any row."""
-    return min(pieces[index].start - 1 for _, readers in batch for index in readers)
-
-
-def _score(model: Any, pieces: list[Piece], batch: list[Row]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Owner (index of the piece) and log p of every scored token of a batch, both flat."""
-    longest, first = len(batch[0][0]), _first(pieces, batch)
-    ids = torch.tensor([[*row, *[0] * (longest - len(row))] for row, _ in batch], device=model.device)
-    kept = torch.arange(first, longest, device=model.device)
-    logits = model(
-        input_ids=ids, use_cache=False, logits_to_keep=kept
-    ).logits.float()  # [rows, kept, vocabulary]
-    places = [
-        (index, row, position - 1 - first, pieces[index].ids[position])
-        for row, (_, readers) in enumerate(batch)
-        for index in readers
-        for position in range(pieces[index].start, len(pieces[index].ids))
-    ]
-    owners, rows, columns, targets = torch.tensor(places).unbind(1)
-    rows, columns, targets = (each.to(model.device) for each in (rows, columns, targets))
-    return owners, logits[rows, columns, targets] - logits.logsumexp(-1)[rows, columns]
+def _stem(item: list[Reading]) -> tuple[int, ...]:
+    """What may stand in a prefix: common to all inputs of the item, and before the first scored position."""
+    scored = min(piece.start for _, readers in item for _, piece in readers) - 1
+    return item[0][0][: min(scored, shared_length([ids for ids, _ in item]))]
