@@ -1,12 +1,13 @@
 """Records that were made before: `runs/.records/<key>/records.parquet`, one folder per model and task.
 
-The key holds all that a record depends on: the digests of weights and tokenizer, the precision, the scorer's version,
-the window, the task with the text of its wordings, and its items. Never a path or a name, so a model that changed in
-place is never served an older model's scores.
+The key holds all that a record depends on: the digests of weights, configuration and tokenizer, the precision, the
+scorer's version, the window, the task with the text of its wordings, and its items. Never a path or a name, so a model
+that changed in place is never served an older model's scores.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import uuid
@@ -32,9 +33,17 @@ def model_key(model: Path, max_length: int) -> dict[str, Any]:
         "tokenizer_digest": tokenizer_digest(model),
         "precision": str(resolve_precision("auto")).removeprefix("torch."),
         "scorer": SCORER,
-        "max_length": max_length,
+        "config_sha256": sha256(base / "config.json"),
+        "max_length": min(max_length, window(base)),
     }
     return {**facts, "key": identity_of(**facts)}
+
+
+def window(model: Path) -> int:
+    """Positions that a model knows, from its `config.json`; very many where it does not say."""
+    config = json.loads((model / "config.json").read_text(encoding="utf-8"))
+    known = {**config, **config.get("text_config", {})}.get("max_position_embeddings")
+    return int(known or 2**31)
 
 
 def path_of(runs: Path, task: TaskSettings, items: dict[str, str], key: dict[str, Any]) -> Path:

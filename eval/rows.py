@@ -1,4 +1,4 @@
-"""The rows of a task: which of a corpus are its items, and what is refused before any model is loaded. No torch here."""
+"""The rows of a task: which of a corpus are its items, and what is refused before a model is loaded. No torch here."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def read_items(task: TaskSettings, corpus: Path, *, solved: bool = False) -> lis
         solved: the rows are solved examples, so a single one is enough.
 
     Raises:
-        ResidencyError: rows of another kind, an id that occurs twice, an empty option, options that are all the same, or too few
-            rows for an interval.
+        ResidencyError: rows of another kind, an id that occurs twice, an empty option, options that are all the same,
+            or too few rows for an interval.
     """
     part: Literal["held_out", "train"] = "held_out" if (corpus / "held_out.jsonl").exists() else "train"
     found = list(islice((row for row in rows(corpus, part) if _belongs(task, row, corpus)), task.limit))

@@ -18,11 +18,11 @@ from residency.eval.shots import Shots
 
 def measure(task: ChoiceTask, candidate: Candidate, rows: list[Row], shots: Shots) -> list[Record]:
     """Records by every scorer, wording and order of the task."""
-    from residency.eval.measures import reply
-
     records: list[Record] = []
     for place, scorer in enumerate(task.scorers):
         if scorer == "reply":
+            from residency.eval.measures import reply
+
             found = reply.choices(task, candidate, rows, shots)
         else:
             found = by_likelihood(task, candidate, rows, shots, scorer)

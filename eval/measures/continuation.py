@@ -1,10 +1,13 @@
-"""Continuations: right where every token of the one right ending is the model's likeliest (LAMBADA, arXiv:1606.06031)."""
+"""Continuations: right where every token of the one right ending is the model's likeliest.
+
+Source: LAMBADA, arXiv:1606.06031, as lm-evaluation-harness scores it.
+"""
 
 from __future__ import annotations
 
 from residency.eval.candidate import Candidate
-from residency.eval.items import fit
-from residency.eval.prompt import Row, ask
+from residency.eval.items import Item, fit
+from residency.eval.prompt import Asked, Row, ask
 from residency.eval.records import Record, make_record
 from residency.eval.settings import ContinuationTask
 from residency.eval.shots import Shots
@@ -14,15 +17,7 @@ def measure(task: ContinuationTask, candidate: Candidate, rows: list[Row], shots
     """Records in every wording."""
     records: list[Record] = []
     for template in task.templates:
-        items = []
-        for row in rows:
-            solved = shots.of(row)
-
-            def asked(kept: int, row: Row = row, solved: list[Row] = solved, template: str = template):  # type: ignore[no-untyped-def]
-                latest = solved[len(solved) - kept :]
-                return ask(task, row, candidate.tokenizer, template=template, shots=latest)
-
-            items.append(fit(task, row, candidate.tokenizer, candidate.max_length, len(solved), asked))
+        items = [_item(task, candidate, row, shots.of(row), template) for row in rows]
         for item, [scored] in zip(items, candidate.score(items), strict=True):
             fields = {
                 "main": True,
@@ -32,3 +27,11 @@ def measure(task: ContinuationTask, candidate: Candidate, rows: list[Row], shots
             }
             records.append(make_record(task, item, **fields))
     return records
+
+
+def _item(task: ContinuationTask, candidate: Candidate, row: Row, solved: list[Row], template: str) -> Item:
+    def asked(kept: int) -> Asked:
+        latest = solved[len(solved) - kept :]
+        return ask(task, row, candidate.tokenizer, template=template, shots=latest)
+
+    return fit(task, row, candidate.tokenizer, candidate.max_length, len(solved), asked)

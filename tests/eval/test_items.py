@@ -9,17 +9,14 @@ from typing import Any
 import pytest
 
 from residency.errors import ResidencyError
-from residency.eval.items import make_item, read_items
-from residency.eval.settings import TaskSettings
-from residency.eval.shipped import load_task, task_names
+from residency.eval.rows import read_items
+from residency.eval.settings import TASK, TaskSettings, load_task
 
 TEXTS = [{"id": str(place), "text": f"Text {place}."} for place in range(5)]
 
 
 def task(kind: str, **fields: Any) -> TaskSettings:
-    return TaskSettings.model_validate(
-        {"kind": kind, "name": "t", "domain": "medicine", "items": "c", **fields}
-    )
+    return TASK.validate_python({"kind": kind, "name": "t", "domain": "medicine", "items": "c", **fields})
 
 
 def test_the_held_out_part_is_taken_where_there_is_one(make_corpus: Callable[..., Path]) -> None:
@@ -43,7 +40,11 @@ def test_an_aspect_is_chosen_before_the_limit(make_corpus: Callable[..., Path]) 
         (TEXTS, {"kind": "choice"}, "choice needs 'options' in its rows; '0' has id, text"),
         ([*TEXTS, TEXTS[2]], {"kind": "bits-per-byte"}, "item '2' occurs 2 times"),
         (TEXTS, {"kind": "bits-per-byte", "limit": 1}, "1 independent items in"),
-        (TEXTS, {"kind": "bits-per-byte", "aspect": "safe"}, "0 independent items of aspect 'safe'"),
+        (
+            [{"id": "0", "chosen": []}],
+            {"kind": "preference", "aspect": "safe"},
+            "0 independent items of aspect 'safe'",
+        ),
     ],
 )
 def test_unfit_rows_are_refused(
@@ -53,26 +54,27 @@ def test_unfit_rows_are_refused(
         read_items(task(**fields), make_corpus("c", rows))
 
 
-def test_a_template_that_rewrites_the_prompt_is_refused(
-    tokenizer: Any, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [(["a", ""], "'q' has an empty option"), (["a", " a"], "'q' has the one option 'a', 2 times")],
+)
+def test_unfit_options_are_refused(
+    make_corpus: Callable[..., Path], options: list[str], message: str
 ) -> None:
-    monkeypatch.setattr(tokenizer, "chat_template", "{{ messages | length }}{{ messages[-1].content }}")
-    pair = {
-        "id": "p",
-        "prompt": [{"role": "user", "content": "Why?"}],
-        "chosen": [{"role": "assistant", "content": "So."}],
-        "rejected": [{"role": "assistant", "content": "No."}],
+    row = {"id": "q", "prompt": "Which?", "options": options, "answer": 0}
+    with pytest.raises(ResidencyError, match=message):
+        read_items(task("choice"), make_corpus("c", [row]))
+
+
+def test_a_share_takes_the_same_items_of_every_group(make_corpus: Callable[..., Path]) -> None:
+    rows = [{"id": f"{place}", "group": "ab"[place % 2], "text": "x"} for place in range(40)]
+    corpus = make_corpus("c", rows)
+    found = read_items(task("bits-per-byte", share=0.2), corpus)
+    assert [sum(row["group"] == group for row in found) for group in "ab"] == [4, 4]
+    assert found == read_items(task("bits-per-byte", share=0.2), corpus)
+    assert {row["id"] for row in found} <= {
+        row["id"] for row in read_items(task("bits-per-byte", share=0.5), corpus)
     }
-    with pytest.raises(ResidencyError, match="rewrites the prompt of 'p'"):
-        make_item(task("preference"), pair, tokenizer, 128)
-
-
-def test_every_shipped_task_loads() -> None:
-    tasks = [load_task(name) for name in task_names()]
-    assert len(tasks) == 9
-    assert [each.name for each in tasks] == task_names()
-    assert all(each.title for each in tasks)
-    assert load_task("world-general").margin == 0.05
 
 
 def test_an_unknown_task_names_the_nearest() -> None:

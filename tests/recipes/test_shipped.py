@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from residency.artifact import RunPaths
-from residency.eval.shipped import load_task
+from residency.eval.settings import load_task
 from residency.recipes import check
 from residency.recipes.plan import Plan
 from residency.recipes.schema import json_schema, load
