@@ -1,183 +1,319 @@
-"""Scores against direct, unbatched computations over the whole sequence."""
+"""Scores against direct, unbatched computations over the whole sequence, for several architectures."""
 
 from __future__ import annotations
 
 import math
+import random
+from itertools import pairwise
 from typing import Any
 
 import pytest
 import torch
+import transformers
+from peft import LoraConfig, get_peft_model
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from residency.errors import Exit, ResidencyError
-from residency.eval import score
-from residency.eval.evaluate import score_task
-from residency.eval.items import Piece, _piece, make_item
-from residency.eval.settings import TaskSettings
+from residency.eval import sharing
+from residency.eval.branches import item_rows, readings
+from residency.eval.forward import Forward
+from residency.eval.items import Piece
+from residency.eval.prefixes import shared_prefixes
+from residency.eval.score import Scored, log_likelihoods
+from residency.eval.sharing import plan
 
-CLOZE = {
-    "id": "c1",
-    "prompt": "The drug for Bakosis is",
-    "options": [" tolin", " vidolin", " zu"],
-    "answer": 1,
+VOCABULARY = 200
+SIZES = {
+    "vocab_size": VOCABULARY,
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 8,
+    "max_position_embeddings": 256,
+    "initializer_range": 0.3,  # random weights of the usual size give nearly uniform answers
+    "pad_token_id": 0,
+    "bos_token_id": 0,
+    "eos_token_id": 0,
 }
-REVIEW = {"id": "r1", "prompt": "Which organ filters blood?", "options": ["heart", "kidney"], "answer": 1}
-CHAT = {
-    "id": "q1",
-    "cluster": "fact/1",
-    "prompt": [{"role": "user", "content": "What treats Bakosis?"}],
-    "options": ["Tolin", "Vidolin é"],
-    "answer": 0,
+GPT2 = {
+    "vocab_size": VOCABULARY,
+    "n_embd": 32,
+    "n_layer": 2,
+    "n_head": 2,
+    "bos_token_id": 0,
+    "eos_token_id": 0,
 }
-PAIR = {
-    "id": "p1",
-    "prompt": [{"role": "user", "content": "What treats Bakosis?"}],
-    "chosen": [{"role": "assistant", "content": "Tolin."}],
-    "rejected": [{"role": "assistant", "content": "Vidolin is given."}],
-}
+SMALL = {"vocab_size": VOCABULARY, "hidden_size": 32, "num_hidden_layers": 2}
+LONGROPE = {
+    "rope_type": "longrope", "rope_theta": 1e4, "original_max_position_embeddings": 48,
+    "long_factor": [2.0] * 4, "short_factor": [1.0] * 4,
+}  # fmt: skip
+SHARING: dict[str, tuple[str, dict[str, Any], str]] = {
+    "llama": ("Llama", SIZES, "sdpa"),
+    "llama, eager": ("Llama", SIZES, "eager"),
+    "llama, tied": ("Llama", {**SIZES, "tie_word_embeddings": True}, "sdpa"),
+    "qwen2": ("Qwen2", SIZES, "sdpa"),
+    "qwen3": ("Qwen3", SIZES, "sdpa"),
+    "mistral, sliding window": ("Mistral", {**SIZES, "sliding_window": 48}, "sdpa"),
+    "gemma2, soft caps and sliding window": (
+        "Gemma2",
+        {**SIZES, "sliding_window": 48, "query_pre_attn_scalar": 8, "attn_logit_softcapping": 2.0,
+         "final_logit_softcapping": 3.0},
+        "eager",
+    ),
+    "gpt2, absolute positions": ("GPT2", {**GPT2, "n_positions": 256, "initializer_range": 0.3}, "sdpa"),
+    "granite, scaled logits": ("Granite", {**SIZES, "logits_scaling": 4.0}, "sdpa"),
+}  # fmt: skip
+PLAIN: dict[str, tuple[str, dict[str, Any], str]] = {
+    "falcon, bias by distance": ("Falcon", {**SMALL, "num_attention_heads": 2, "alibi": True}, "eager"),
+    "bloom, bias by distance": ("Bloom", {**SMALL, "num_attention_heads": 2}, "eager"),
+    "mamba, state space": ("Mamba", SMALL, "eager"),
+}  # fmt: skip
 
 
-def task(kind: str = "choice", **fields: Any) -> TaskSettings:
-    return TaskSettings.model_validate(
-        {"kind": kind, "name": "t", "domain": "medicine", "items": "c", **fields}
-    )
+def make(name: str, sizes: dict[str, Any], attention: str) -> Any:
+    """A random model of an architecture."""
+    torch.manual_seed(0)
+    config = getattr(transformers, f"{name}Config")(**sizes)
+    architecture = getattr(transformers, "GPT2LMHeadModel" if name == "GPT2" else f"{name}ForCausalLM")
+    return architecture._from_config(config, attn_implementation=attention).eval()
 
 
-def direct(model: Any, ids: list[int], start: int) -> float:
-    """Sum of log p of ids[start:], from one forward over the sequence alone."""
+def direct(model: Any, piece: Piece) -> Scored:
+    """From one forward over the sequence alone; what is scored last is not fed."""
     with torch.no_grad():
-        logs = model(torch.tensor([ids])).logits[0].double().log_softmax(-1)
-    return sum(float(logs[place - 1, ids[place]]) for place in range(start, len(ids)))
+        logs = model(torch.tensor([piece.ids[:-1]])).logits[0].double().log_softmax(-1)
+    places = range(piece.start, len(piece.ids))
+    nats = sum(float(logs[place - 1, piece.ids[place]]) for place in places)
+    return Scored(nats, all(int(logs[place - 1].argmax()) == piece.ids[place] for place in places))
 
 
-@pytest.mark.parametrize(
-    ("row", "prompt", "options"),
-    [
-        (CLOZE, "<|begin|>The drug for Bakosis is", [" tolin", " vidolin", " zu"]),
-        (REVIEW, "<|begin|>Question: Which organ filters blood?\nAnswer:", [" heart", " kidney"]),
-        (CHAT, "<|begin|><|user|>What treats Bakosis?<|end|><|assistant|>", ["Tolin", "Vidolin é"]),
-    ],
-    ids=["cloze", "question", "chat"],
-)
-def test_option_text_is_the_direct_mean_per_byte(
-    model: Any, tokenizer: Any, row: dict[str, Any], prompt: str, options: list[str]
-) -> None:
-    [record] = score_task(model, tokenizer, task(), [row], 128)
-    before = tokenizer.encode(prompt, add_special_tokens=False)
-    for place, option in enumerate(options):
-        ids = before + tokenizer.encode(option, add_special_tokens=False)
-        total = direct(model, ids, len(before))
-        assert record["sums"][place] == pytest.approx(total, abs=1e-5)
-        assert record["scores"][place] == pytest.approx(total / len(option.strip().encode()), abs=1e-5)
-    assert record["prediction"] == record["scores"].index(max(record["scores"]))
-    assert record["correct"] == float(record["prediction"] == row["answer"])
-    assert record["cluster"] == row.get("cluster", row["id"])
+def exam() -> list[list[Piece]]:
+    """Three subjects with solved examples of their own: letters, texts, texts of which a shared part is scored too; a
+    document in windows, a very short item and one without pieces."""
+    draw = random.Random(0)
+
+    def words(most: int, least: int = 1) -> list[int]:
+        return [draw.randrange(1, VOCABULARY) for _ in range(draw.randint(least, most))]
+
+    items: list[list[Piece]] = []
+    for _ in range(3):
+        shots = [0, *words(40, 40)]
+        for _ in range(2):
+            stem = shots + words(20)
+            items.append([Piece([*stem, letter], len(stem)) for letter in range(4)])
+            items.append([Piece(stem + words(9), len(stem)) for _ in range(4)])
+            items.append([Piece(stem + words(9), len(stem) - 1) for _ in range(2)])
+    document = [0, *words(60, 60)]
+    return [*items, [Piece(document, 1), Piece(words(30, 30), 1)], [Piece([0, 5, 6], 1)], []]
 
 
-def test_letters_are_scored_after_the_listed_options_in_one_row(model: Any, tokenizer: Any) -> None:
-    [record] = score_task(model, tokenizer, task(scorer="letter"), [CHAT], 128)
-    prompt = "<|begin|><|user|>What treats Bakosis?\nA. Tolin\nB. Vidolin é<|end|><|assistant|>"
-    before = tokenizer.encode(prompt, add_special_tokens=False)
-    expected = [direct(model, before + tokenizer.encode(letter), len(before)) for letter in "AB"]
-    assert record["scores"] == pytest.approx(expected, abs=1e-5)
-    item = make_item(task(scorer="letter"), CHAT, tokenizer, 128)
-    assert len(score._rows(item.pieces)) == 1
+def agree(found: list[list[Scored]], expected: list[list[Scored]], nats: float = 1e-5) -> None:
+    for mine, theirs in zip(found, expected, strict=True):
+        assert [each.nats for each in mine] == pytest.approx([each.nats for each in theirs], abs=nats)
+        assert [each.greedy for each in mine] == [each.greedy for each in theirs]
 
 
-def test_a_merge_across_the_boundary_is_scored_whole(tokenizer: Any) -> None:
-    # Alone, the prompt ends with the token of a blank; joined, the blank is part of the reply's first token.
-    across = _piece(tokenizer, "is ", "tolin", bos=True)
-    assert tokenizer.decode(across.ids[across.start :]) == " tolin"
-    assert _piece(tokenizer, "is", "", bos=True).start == 2, "no continuation is empty"
+@pytest.mark.parametrize("case", SHARING)
+def test_branches_and_prefixes_are_the_direct_computation(case: str) -> None:
+    model, items = make(*SHARING[case]), exam()
+    expected = [[direct(model, piece) for piece in item] for item in items]
+    agree(log_likelihoods(model, items), expected)
+    assert plan(model).shares, plan(model).reason
 
 
-def test_batching_changes_nothing(model: Any, tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    pieces = [
-        Piece([0, *tokenizer.encode("The liver of a fox is red. " * times)[:120]], start)
-        for times, start in [(1, 1), (4, 30), (2, 5), (3, 60), (1, 20), (4, 2)]
-    ]
-    alone = [direct(model, piece.ids, piece.start) for piece in pieces]
-    assert score.log_likelihoods(model, pieces) == pytest.approx(alone, abs=1e-4)
-    monkeypatch.setattr(score, "TOKENS_PER_BATCH", {"cpu": 1})
-    assert {len(batch) for batch in score._batches(pieces, 1, 10)} == {1}
-    assert score.log_likelihoods(model, pieces) == pytest.approx(alone, abs=1e-4)
+def test_kernels_that_take_no_mask_give_way_while_scoring() -> None:
+    model = make("Llama", SIZES, "flex_attention")
+    agree(log_likelihoods(model, exam()), log_likelihoods(make("Llama", SIZES, "sdpa"), exam()))
+    assert plan(model).shares
+    assert model.config._attn_implementation == "flex_attention"
+
+
+@pytest.mark.parametrize("case", PLAIN)
+def test_models_whose_masks_are_not_ours_are_scored_plainly(case: str) -> None:
+    model, items = make(*PLAIN[case]), exam()
+    agree(log_likelihoods(model, items), [[direct(model, piece) for piece in item] for item in items])
+    assert not plan(model).shares
+
+
+@pytest.mark.parametrize("case", ["llama", "mistral, sliding window", "longrope"])
+def test_scores_do_not_depend_on_the_other_items_of_a_call(case: str) -> None:
+    known: dict[str, tuple[str, dict[str, Any], str]] = {
+        **SHARING,
+        "longrope": ("Phi3", {**SIZES, "rope_parameters": LONGROPE}, "sdpa"),
+    }
+    model, items = make(*known[case]), exam()
+    alone = [log_likelihoods(model, [item])[0] for item in items]
+    agree(log_likelihoods(model, items), alone)
+    agree(log_likelihoods(model, items[::-1], max_tokens_per_batch=1)[::-1], alone)
+
+
+def test_a_model_that_ignores_masks_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, items = make(*SHARING["llama"]), exam()
+    expected = [[direct(model, piece) for piece in item] for item in items]
+    inner = model.model.forward
+    monkeypatch.setattr(
+        model.model, "forward", lambda *_, **inputs: inner(**{**inputs, "attention_mask": None})
+    )
+    agree(log_likelihoods(model, items), expected)
+    assert not plan(model).shares
+    assert "change a score by" in plan(model).reason
+
+
+def test_a_longer_item_than_those_tried_is_tried_again() -> None:
+    model, items = make(*SHARING["llama"]), exam()
+    log_likelihoods(model, [items[-2]])
+    assert plan(model) is sharing.UNTRIED, "two tokens tell nothing"
+    log_likelihoods(model, items[:1])
+    first = plan(model)
+    log_likelihoods(model, items)
+    assert first.tried < plan(model).tried == max(len(piece.ids) for item in items for piece in item) - 1
+
+
+def test_what_is_shared_is_fed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, items = make(*SHARING["llama"]), exam()[:18]
+    log_likelihoods(model, items)
+    fed: list[int] = []
+    inner = model.model.forward
+
+    def counting(**inputs: Any) -> Any:
+        fed.append(inputs["input_ids"].numel())
+        return inner(**inputs)
+
+    monkeypatch.setattr(model.model, "forward", counting)
+    log_likelihoods(model, items, max_tokens_per_batch=1)
+    shots, plain = 41, sum(len(ids) for item in items for ids, _ in readings(list(enumerate(item))))
+    assert sum(fed) <= 3 * shots + sum(len(piece.ids) - shots for item in items for piece in item)
+    assert sum(fed) < 0.4 * plain
+
+
+def test_prefixes_are_cut_where_they_save_most() -> None:
+    shared, subjects = list(range(100, 120)), [list(range(start, start + 50)) for start in (200, 300)]
+    stems = [[*shared, *subjects[item % 2], item] for item in range(10)] + [[7], [], [8] * 40]
+    groups = shared_prefixes(stems)
+    assert sorted((prefix, sorted(members)) for prefix, members in groups) == [
+        (0, [10, 11, 12]), (70, [0, 2, 4, 6, 8]), (70, [1, 3, 5, 7, 9]),
+    ]  # fmt: skip
+    assert shared_prefixes([[*shared, item] * 1 for item in range(3)]) == [(0, [0, 1, 2])], (
+        "not worth a forward"
+    )
+    assert shared_prefixes([[*shared, item] for item in range(30)]) == [(20, list(range(30)))]
+    assert shared_prefixes([]) == []
+
+
+def test_long_replies_to_a_short_question_are_rows_of_their_own() -> None:
+    replies = [Piece([0, 1, *[word] * 3000], 2) for word in (5, 6)]
+    assert len(item_rows(readings(list(enumerate(replies))), 0)) == 2
+    options = [Piece([*range(300), word, 7, 8], 300) for word in (5, 6)]
+    [row] = item_rows(readings(list(enumerate(options))), 0)
+    assert len(row.ids) == 300 + 2 * 2
+    assert row.positions[-2:] == [300, 301] == row.positions[-4:-2]
 
 
 def test_batches_stay_within_their_budgets(monkeypatch: pytest.MonkeyPatch) -> None:
-    pieces = [Piece([place, *range(length)], 1) for place, length in enumerate([9, 3, 5, 7, 2, 8, 4])]
-    batches = list(score._batches(pieces, 16, 10))
-    assert sorted(index for batch in batches for _, readers in batch for index in readers) == list(range(7))
-    assert all(len(batch) * len(batch[0][0]) <= 16 for batch in batches)
-    monkeypatch.setattr(score, "LOGITS_PER_BATCH", 90)
-    assert all(len(batch) * len(batch[0][0]) <= 9 for batch in score._batches(pieces, 16, 10))
+    rows = [row for item in exam() if item for row in item_rows(readings(list(enumerate(item))), 0)]
+    forward = Forward(make(*SHARING["llama"]), None, 200)  # type: ignore[arg-type]
+    batches = list(forward._batches(rows, 0))
+    assert sum(map(len, batches)) == len(rows)
+    assert all(len(batch) == 1 or len(batch) * len(batch[0].ids) <= 200 for batch in batches)
+    assert max(map(len, batches)) > 1
+    assert max(map(len, forward._batches(rows, 1000))) == 1, "the keys of a long prefix count too"
+    monkeypatch.setattr("residency.eval.forward.LOGITS_PER_BATCH", 1)
+    assert max(map(len, forward._batches(rows, 0))) == 1
 
 
-def test_bits_per_byte_is_the_naive_loop(model: Any, tokenizer: Any) -> None:
-    texts = ["Bakosis attacks the liver. It is treated with tolin, é and ß." * 3, "Short.", "x"]
-    rows = [{"id": str(place), "text": text} for place, text in enumerate(texts)]
-    records = score_task(model, tokenizer, task("bits-per-byte"), rows, 16)
-    for record, text in zip(records, texts, strict=True):
-        ids = [tokenizer.bos_token_id, *tokenizer.encode(text, add_special_tokens=False)]
-        nats = 0.0
-        for place in range(1, len(ids)):
-            begin = (place - 1) // 15 * 15  # windows of 16 that overlap by one
-            nats -= direct(model, ids[begin : place + 1], place - begin)
-        assert record["nats"] == pytest.approx(nats, rel=1e-5)
-        assert record["bytes"] == len(text.encode())
-        assert record["tokens"] == len(ids) - 1, "every token is predicted exactly once"
+def lora(model: Any, **settings: Any) -> Any:
+    """An adapter whose weights change something."""
+    adapted = get_peft_model(model, LoraConfig(r=2, task_type="CAUSAL_LM", **settings))
+    torch.manual_seed(1)
+    for name, weight in adapted.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(weight, std=0.3)
+    return adapted.eval()
 
 
-def test_preference_sums_the_reply_and_its_stop_token(model: Any, tokenizer: Any) -> None:
-    [record] = score_task(model, tokenizer, task("preference"), [PAIR], 128)
-    before = tokenizer.encode("<|begin|><|user|>What treats Bakosis?<|end|><|assistant|>")
-    expected = [
-        direct(model, before + tokenizer.encode(f"{reply}<|end|>"), len(before))
-        for reply in ("Tolin.", "Vidolin is given.")
+@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"target_modules": ["q_proj", "lm_head"]},
+        {"target_modules": ["q_proj"], "modules_to_save": ["lm_head"]},
+    ],
+    ids=["adapter on the head", "head trained whole"],
+)
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+def test_adapters_on_the_output_layer_take_part(
+    settings: dict[str, Any], tied: bool, precision: torch.dtype
+) -> None:
+    model = make("Llama", {**SIZES, "tie_word_embeddings": tied}, "sdpa").to(precision)
+    base, items = log_likelihoods(model, exam()), exam()
+    adapted = lora(model, **settings)
+    kept = {name: weight.dtype for name, weight in adapted.named_parameters()}
+    found = log_likelihoods(adapted, items)
+    assert {name: weight.dtype for name, weight in adapted.named_parameters()} == kept
+    assert plan(adapted).shares
+    expected = [[direct(adapted, piece) for piece in item] for item in items]
+    if precision is torch.float32:
+        agree(found, expected)
+    else:  # 16-bit hidden states: an unbatched forward differs by their rounding, a lost adapter by far more
+        pairs = [
+            pair
+            for mine, other in zip(found, expected, strict=True)
+            for pair in zip(mine, other, strict=True)
+        ]
+        assert sum(abs(mine.nats - other.nats) for mine, other in pairs) / len(pairs) < 0.5
+    apart = [
+        abs(a.nats - b.nats) for x, y in zip(found, base, strict=True) for a, b in zip(x, y, strict=True)
     ]
-    assert record["scores"] == pytest.approx(expected, abs=1e-5)
-    assert record["margin"] == pytest.approx(expected[0] - expected[1], abs=1e-5)
-    assert record["correct"] == float(expected[0] > expected[1])
+    assert sum(apart) / len(apart) > 1
 
 
-def test_a_long_prompt_is_cut_on_the_left_and_counted(model: Any, tokenizer: Any) -> None:
-    row = {**CLOZE, "prompt": "once " * 40 + "the drug is"}
-    whole = make_item(task(), row, tokenizer, 1000)
-    item = make_item(task(), row, tokenizer, 64)
-    assert item.cut_tokens == max(len(piece.ids) for piece in whole.pieces) - 64
-    assert all(piece.ids[0] == tokenizer.bos_token_id for piece in item.pieces)
-    assert tokenizer.decode(item.pieces[1].ids[item.pieces[1].start :]) == " vidolin"
-    starts = {tuple(piece.ids[: piece.start]) for piece in item.pieces[1:]}
-    assert len(starts) == 1, "all options see the same prompt"
-    [record] = score_task(model, tokenizer, task(), [row], 64)
-    assert record["cut_tokens"] == item.cut_tokens
-
-
-def test_answers_longer_than_the_window_are_refused(tokenizer: Any) -> None:
-    with pytest.raises(ResidencyError, match="item 'c1' alone is longer than max_length 8"):
-        make_item(task(), CLOZE, tokenizer, 8)
-
-
-def test_conversations_need_a_chat_template(tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tokenizer, "chat_template", None)
-    with pytest.raises(ResidencyError, match="no chat template"):
-        make_item(task(), CHAT, tokenizer, 128)
-
-
-def test_logits_are_float32_for_bfloat16_weights(model: Any) -> None:
-    coarse = type(model)(model.config).to(torch.bfloat16).eval()
-    coarse.load_state_dict(model.state_dict())
-    score.float32_head(coarse)
-    [value] = score.log_likelihoods(coarse, [Piece([0, 70, 71, 72], 1)])
+@pytest.mark.parametrize("tied", [False, True])
+def test_logits_are_float32_for_bfloat16_weights(tied: bool) -> None:
+    model = make("Llama", {**SIZES, "tie_word_embeddings": tied}, "sdpa").to(torch.bfloat16)
     ids = torch.tensor([[0, 70, 71]])
     with torch.no_grad():
-        hidden = coarse.model(ids).last_hidden_state
-        logs = (hidden.double() @ coarse.lm_head.weight.double().T)[0].log_softmax(-1)
-    expected = float(logs[0, 70] + logs[1, 71] + logs[2, 72])
-    assert value == pytest.approx(expected, abs=1e-5)
+        hidden = model.model(ids).last_hidden_state
+        logs = (hidden.double() @ model.lm_head.weight.double().T)[0].log_softmax(-1)
+    [[found]] = log_likelihoods(model, [[Piece([0, 70, 71, 72], 1)]])
+    assert found.nats == pytest.approx(float(logs[0, 70] + logs[1, 71] + logs[2, 72]), abs=1e-5)
+    assert model.lm_head.weight.dtype == torch.bfloat16
+    assert (model.lm_head.weight is model.model.embed_tokens.weight) is tied
 
 
-def test_a_diverged_model_is_named(model: Any) -> None:
-    broken = type(model)(model.config).eval()
+def test_letters_that_tie_in_bfloat16_do_not_tie() -> None:
+    model = make("Llama", {**SIZES, "initializer_range": 1.0}, "sdpa").to(torch.bfloat16)
+    draw = random.Random(0)
+    prompts = [[0, *(draw.randrange(1, VOCABULARY) for _ in range(15))] for _ in range(64)]
+    with torch.no_grad():
+        coarse = model(torch.tensor(prompts)).logits[:, -1]
+    order = coarse.argsort(descending=True)[:, :10].tolist()
+    pairs = [(row, *pair) for row, best in enumerate(order) for pair in pairwise(best)]
+    tied = [(row, one, other) for row, one, other in pairs if coarse[row, one] == coarse[row, other]]
+    assert tied, "some of the likeliest tokens tie on the coarse grid"
+    items = [[Piece([*prompts[row], letter], 16) for letter in (one, other)] for row, one, other in tied]
+    assert all(one.nats != other.nats for one, other in log_likelihoods(model, items))
+
+
+def test_changed_weights_are_never_scored_from_an_older_copy() -> None:
+    model, items = make(*SHARING["llama"]).to(torch.bfloat16), exam()[:4]
+    before = log_likelihoods(model, items)
+    with torch.no_grad():
+        model.lm_head.weight.mul_(2)
+    assert log_likelihoods(model, items)[0][0].nats != before[0][0].nats
+
+
+def test_a_model_in_training_mode_is_our_fault() -> None:
+    model = make(*SHARING["llama"]).train()
+    with pytest.raises(AssertionError, match="dropout"):
+        log_likelihoods(model, exam())
+
+
+def test_a_diverged_model_is_named() -> None:
+    broken = LlamaForCausalLM(LlamaConfig(**SIZES)).eval()
     torch.nn.init.constant_(broken.lm_head.weight, math.nan)
     with pytest.raises(ResidencyError, match="diverged") as caught:
-        score.log_likelihoods(broken, [Piece([0, 1], 1)])
+        log_likelihoods(broken, exam())
     assert caught.value.code is Exit.DIVERGED
