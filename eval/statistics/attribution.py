@@ -1,19 +1,20 @@
 """Which stage brought what: paired contrasts along the chain that add up, and means over a suite of tasks.
 
-All stages answered the same items and are resampled together, so the steps add up to the total in every resample. Tasks
-that share a cluster (one question in two tests) are resampled as one; the others are independent.
+All stages answered the same items and are resampled together, so the steps add up to the total in every resample.
+Clusters are drawn in strata, by the tasks that hold them: a question that two tests share is drawn once for both, and
+every resample of a task has as many clusters as the task.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from residency.eval.statistics.paired import Interval, interval_of
-from residency.eval.statistics.resampling import cluster_sums, codes_of, draw
+from residency.eval.statistics.resampling import cluster_sums, draw
 
 Floats = NDArray[np.float64]
 Clusters = Sequence[str] | NDArray[np.int64]
@@ -60,25 +61,22 @@ def attribute_suite(
     stages = {len(table) for table in tables.values()}
     assert len(stages) == 1 and min(stages) > 1, stages
     parts = {
-        task: np.column_stack([np.diff(tables[task], axis=0).T, _sizes(sizes, task, tables)])
-        for task in tables
+        task: np.column_stack([np.diff(table, axis=0).T, _sizes(sizes, task, table)])
+        for task, table in tables.items()
     }
     share = {task: (weights or {}).get(task, 0.0 if weights else 1.0) for task in tables}
     whole = sum(share.values())
     assert whole > 0, share
-    steps, estimate = min(stages) - 1, np.zeros(min(stages) - 1)
-    drawn, fewest = np.zeros((resamples, steps)), 2**62
-    for number, tasks in enumerate(_connected(clusters)):
-        totals, count = _draw_together(tasks, parts, clusters, resamples, seed + number)
-        fewest = min(fewest, count)
-        for task in tasks:
-            weight, sums = share[task] / whole, parts[task].sum(axis=0)
-            estimate += weight * sums[:-1] / sums[-1]
-            drawn += weight * totals[task][:, :-1] / totals[task][:, -1:]
-    total = interval_of(float(estimate.sum()), drawn.sum(axis=1), fewest)
-    found = Attribution([interval_of(estimate[n], drawn[:, n], fewest) for n in range(steps)], total)
-    assert abs(sum(step[0] for step in found.steps) - total[0]) <= 1e-9 * (1 + abs(total[0]))
-    return found
+    scale = {task: share[task] / whole for task in tables}
+    totals, effective = _draw(parts, clusters, scale, resamples, seed)
+    means = {task: part.sum(axis=0) for task, part in parts.items()}
+    estimate = sum(scale[task] * (mean[:-1] / mean[-1]) for task, mean in means.items())
+    steps = sum(scale[task] * (total[:, :-1] / total[:, -1:]) for task, total in totals.items())
+    assert isinstance(estimate, np.ndarray) and isinstance(steps, np.ndarray)
+    total = interval_of(float(estimate.sum()), steps.sum(axis=1), effective)
+    found = [interval_of(value, draws, effective) for value, draws in zip(estimate, steps.T, strict=True)]
+    assert abs(sum(step[0] for step in found) - total[0]) <= 1e-9 * (1 + abs(total[0])), "steps do not add up"
+    return Attribution(found, total)
 
 
 def suite_difference(
@@ -102,39 +100,62 @@ def suite_difference(
     return attribute_suite(scores, clusters, resamples, seed, sizes=sizes, weights=weights).total
 
 
-def _sizes(sizes: Mapping[str, ArrayLike] | None, task: str, tables: Mapping[str, Floats]) -> Floats:
+def _sizes(sizes: Mapping[str, ArrayLike] | None, task: str, table: Floats) -> Floats:
     if sizes is None or task not in sizes:
-        return np.ones(tables[task].shape[1])
+        return np.ones(table.shape[1])
     return np.asarray(sizes[task], dtype=float)
 
 
-def _connected(clusters: Mapping[str, Clusters]) -> list[list[str]]:
-    """Tasks in groups that share no cluster with one another."""
-    groups: list[tuple[list[str], set[object]]] = []
-    for task, names in clusters.items():
-        own: tuple[list[str], set[object]] = ([task], set(names))
-        apart = []
-        for group in groups:
-            if group[1].isdisjoint(own[1]):
-                apart.append(group)
-            else:
-                own = (group[0] + own[0], group[1] | own[1])
-        groups = [*apart, own]
-    return [tasks for tasks, _ in groups]
+def _draw(
+    parts: Mapping[str, Floats],
+    clusters: Mapping[str, Clusters],
+    weights: Mapping[str, float],
+    resamples: int,
+    seed: int,
+) -> tuple[dict[str, Floats], float]:
+    """Each task's totals, [resamples, k], and how many clusters the mean's interval rests on."""
+    totals = {task: np.zeros((resamples, part.shape[1])) for task, part in parts.items()}
+    variances, counts = [], []
+    for number, (tasks, sums) in enumerate(_strata(parts, clusters)):
+        drawn = draw(sums, resamples, seed + number) if len(sums) > 1 else np.repeat(sums, resamples, axis=0)
+        influence = np.zeros(resamples)
+        for task, columns in zip(tasks, np.split(drawn, len(tasks), axis=1), strict=True):
+            totals[task] += columns
+            *tops, bottom = parts[task].sum(axis=0)
+            offset = columns[:, :-1].sum(axis=1) - sum(tops) / bottom * columns[:, -1]
+            influence += weights[task] / bottom * offset
+        variances.append(float(influence.var()))
+        counts.append(len(sums))
+    return totals, _effective_clusters(variances, counts)
 
 
-def _draw_together(
-    tasks: list[str], parts: Mapping[str, Floats], clusters: Mapping[str, Clusters], resamples: int, seed: int
-) -> tuple[dict[str, Floats], int]:
-    """Totals of each task of a group, `[resamples, k]`, from the same draws of clusters; and their number."""
-    names = [name for task in tasks for name in clusters[task]]
-    width = parts[tasks[0]].shape[1]
-    values = np.zeros((len(names), width * len(tasks)))
-    row = 0
-    for place, task in enumerate(tasks):
-        rows = len(parts[task])
-        values[row : row + rows, width * place : width * (place + 1)] = parts[task]
-        row += rows
-    sums = cluster_sums(values, codes_of(names))
-    totals = draw(sums, resamples, seed)
-    return {task: totals[:, width * n : width * (n + 1)] for n, task in enumerate(tasks)}, len(sums)
+def _strata(
+    parts: Mapping[str, Floats], clusters: Mapping[str, Clusters]
+) -> Iterator[tuple[tuple[str, ...], Floats]]:
+    """Clusters by the tasks that hold them: those tasks, and their sums beside each other, [clusters, k x tasks]."""
+    names = {task: np.asarray(clusters[task]).tolist() for task in parts}
+    holders: dict[object, tuple[str, ...]] = {}
+    for task in parts:
+        for name in dict.fromkeys(names[task]):
+            holders[name] = (*holders.get(name, ()), task)
+    codes: dict[tuple[str, ...], dict[object, int]] = {}
+    for name, tasks in holders.items():
+        own = codes.setdefault(tasks, {})
+        own[name] = len(own)
+    for tasks, own in codes.items():
+        sums = []
+        for task in tasks:
+            mine = [row for row, name in enumerate(names[task]) if name in own]
+            at = np.array([own[names[task][row]] for row in mine])
+            sums.append(cluster_sums(parts[task][mine], at))
+        yield tasks, np.concatenate(sums, axis=1)
+
+
+def _effective_clusters(variances: list[float], counts: list[int]) -> float:
+    """How many clusters of one stratum are as good: Satterthwaite, Biometrics Bulletin 2 (1946), plus one."""
+    parts = [(variance, count) for variance, count in zip(variances, counts, strict=True) if count > 1]
+    assert parts, "one cluster has no interval"
+    squares = sum(variance**2 / (count - 1) for variance, count in parts)
+    if not squares:  # nothing varies
+        return float(max(counts))
+    return 1 + sum(variance for variance, _ in parts) ** 2 / squares

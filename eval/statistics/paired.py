@@ -123,12 +123,12 @@ def ratio_bootstrap(
     return interval_of(float(top / bottom), totals[:, 0] / totals[:, 1], len(sums), level)
 
 
-def interval_of(estimate: float, draws: ArrayLike, clusters: int, level: float = 0.95) -> Interval:
+def interval_of(estimate: float, draws: ArrayLike, clusters: float, level: float = 0.95) -> Interval:
     """The estimate with the expanded percentile interval of its resamples.
 
     Args:
         draws: the statistic in each resample, [resamples].
-        clusters: how many were resampled.
+        clusters: how many were resampled; of several strata, how many of one are as good.
     """
     assert clusters > 1, "one cluster has no interval"
     drawn = np.asarray(draws)
@@ -140,7 +140,7 @@ def interval_of(estimate: float, draws: ArrayLike, clusters: int, level: float =
     return float(estimate), float(low), float(high)
 
 
-def student_quantile(probability: float, freedom: int) -> float:
+def student_quantile(probability: float, freedom: float) -> float:
     """Quantile of Student's t; within 1 % from 4 degrees of freedom on, below that too small.
 
     Source: Abramowitz and Stegun, Handbook of Mathematical Functions (1964), 26.7.5.

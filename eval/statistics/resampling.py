@@ -108,7 +108,7 @@ def _draw_clusters(sums: Floats, size: int, random: np.random.Generator) -> Floa
 
 def _gathered(column: Floats, drawn: NDArray[np.int64]) -> Floats:
     if (column == column[0]).all():  # the denominators of clusters of one size
-        return np.full(len(drawn), len(column) * column[0])
+        return np.full(len(drawn), float(len(column) * column[0]))
     totals: Floats = column.take(drawn).sum(axis=1)
     return totals
 
@@ -124,7 +124,8 @@ def _draw_cells(sums: Floats, resamples: int, random: np.random.Generator) -> Fl
     columns = sums.shape[1]
     values, vectors = np.linalg.eigh((drawn @ spreads).reshape(resamples, columns, columns))
     noise = random.standard_normal((resamples, columns)) * np.sqrt(np.maximum(values, 0))
-    return drawn @ means + np.einsum("bij,bj->bi", vectors, noise)
+    totals: Floats = drawn @ means + np.einsum("bij,bj->bi", vectors, noise)
+    return totals
 
 
 def _cells(sums: Floats) -> NDArray[np.int64]:
