@@ -6,65 +6,48 @@ class or several for an item. A reply that names no class counts as wrong and as
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 import numpy as np
 
+from residency.answers import yes_no_maybe
 from residency.errors import ResidencyError
 from residency.eval.metrics.item import Floats, Item, Statistics, Sums, answers, fact, quotient
-from residency.eval.metrics.lists import listed
-from residency.eval.metrics.overlap import normalise, tokens
+from residency.eval.metrics.lists import distinct, listed
+from residency.eval.metrics.overlap import normalise
 
 
 def one_class(reply: str, item: Item) -> Statistics:
     """Counts `tp:`, `fp:`, `fn:` of every class and `right` (0 or 1). The first answer is the class; `facts.classes`
-    are all of them."""
+    are all of them. How a reply says its class: `residency.answers.yes_no_maybe`."""
     classes = _classes(item)
-    said = class_named(reply, classes)
-    return _counts({normalise(answers(item)[0])}, {said} if said else set(), classes)
+    said = yes_no_maybe(reply, list(classes.values())).value
+    return _counts({normalise(answers(item)[0])}, {normalise(said)} if said else set(), classes)
 
 
 def several_classes(reply: str, item: Item) -> Statistics:
-    """As `one_class` for items with several classes: the reply lists them; `right` if exactly all are named."""
+    """As `one_class` for items with several classes: the reply lists them; `right` if exactly all are named. What it
+    lists besides is of no class."""
     classes = _classes(item)
-    said = {name for entry in listed(reply) if (name := class_named(entry, classes))}
-    return _counts({normalise(name) for name in answers(item)}, said, classes)
+    return _counts(
+        {normalise(name) for name in answers(item)}, set(distinct(listed(reply))) & set(classes), classes
+    )
 
 
-def class_named(reply: str, classes: Sequence[str]) -> str | None:
-    """The class that a reply is, begins with, or alone names ("Yes, because ..."); normalised names."""
-    said = tokens(reply)
-    named = {name: _place(tokens(name), said) for name in classes}
-    found = {name: place for name, place in named.items() if place is not None}
-    # "not entailed" names "entailed" too: the longer name is meant
-    kept = {
-        name: place
-        for name, place in found.items()
-        if not any(
-            len(tokens(other)) > len(tokens(name)) and _place(tokens(name), tokens(other)) is not None
-            for other in found
-        )
-    }
-    first = [name for name, place in kept.items() if place == 0]
-    return first[0] if first else next(iter(kept)) if len(kept) == 1 else None
-
-
-def _place(name: list[str], said: list[str]) -> int | None:
-    return next((p for p in range(len(said) - len(name) + 1) if said[p : p + len(name)] == name), None)
-
-
-def _classes(item: Item) -> list[str]:
-    classes = [normalise(str(name)) for name in fact(item, "classes")]
+def _classes(item: Item) -> dict[str, str]:
+    """The classes as they are spelled, by their normalised names."""
+    spelled = [str(name) for name in fact(item, "classes")]
+    classes = {normalise(name): name for name in spelled}
     wrong = {normalise(name) for name in answers(item)} - set(classes)
-    if wrong or len(set(classes)) < 2 or len(set(classes)) < len(classes):
+    if wrong or len(classes) < 2 or len(classes) < len(spelled):
         raise ResidencyError(
-            f"item {item.get('id')!r}: facts.classes {classes} with the answers {item['answers']}",
+            f"item {item.get('id')!r}: facts.classes {spelled} with the answers {item['answers']}",
             cure="List two or more different classes, the answer's among them",
         )
     return classes
 
 
-def _counts(gold: set[str], said: set[str], classes: Sequence[str]) -> Statistics:
+def _counts(gold: set[str], said: set[str], classes: Iterable[str]) -> Statistics:
     counts: Statistics = {"right": float(gold == said)}
     for name in classes:
         counts[f"tp:{name}"] = float(name in gold and name in said)

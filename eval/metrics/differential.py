@@ -6,6 +6,7 @@ lists diagnoses, likeliest first; `facts` hold `pathology` and `differential` (t
 
 from __future__ import annotations
 
+from residency.answers import final_text
 from residency.errors import ResidencyError
 from residency.eval.metrics.item import Item, Statistics, fact
 from residency.eval.metrics.lists import distinct, listed, precision_recall
@@ -21,8 +22,9 @@ def differential(reply: str, item: Item) -> Statistics:
             f"item {item.get('id')!r}: facts.pathology or facts.differential is empty",
             cure="Leave the item out",
         )
-    # a name of the reference may hold a comma: such a reply is one diagnosis
-    said = [normalise(reply)] if normalise(reply) in wanted | {pathology} else distinct(listed(reply))
+    whole = normalise(final_text(reply).value or "")
+    # a diagnosis may hold a comma: such a reply is one diagnosis
+    said = [whole] if whole in wanted | {pathology} else distinct(listed(reply))
     return {
         "first": float(said[:1] == [pathology]),
         "anywhere": float(pathology in said),

@@ -7,42 +7,19 @@ Names are compared in SQuAD's normalisation; synonyms count as the name. BioASQ'
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Iterable, Sequence
 
+from residency.answers import final_text, items
 from residency.errors import ResidencyError
 from residency.eval.metrics.item import Item, Statistics, answers, f1, fact, share
 from residency.eval.metrics.overlap import normalise
 
-BULLET = re.compile(r"^\s*(?:[-*•·–]|\(?\d{1,3}[.):、]|\(?[a-z][.)])\s*(?=\S)", re.IGNORECASE)
-LEAD = re.compile(r"^\s*(?:the\s+)?(?:final\s+)?answers?\s*(?:is|are)?\s*[:：]\s*", re.IGNORECASE)
-NOTHING = {"", "none", "no", "na", "nil", "nothing", "none found", "no entities", "无", "没有"}
 RANKED = 5  # names of a factoid answer that count
 
 
 def listed(reply: str) -> list[str]:
-    """Names that a reply lists, in its order: a JSON list, one on each line (bullets and numbers go), or one line
-    parted by semicolons, else by commas. "None" is an empty list."""
-    found = _json_list(reply)
-    if found is None:
-        lines = [LEAD.sub("", line.replace("**", "")) for line in reply.splitlines()]
-        lines = [line for line in lines if line.strip() and not line.rstrip().endswith((":", "："))]
-        found = [part for line in lines for part in re.split(r"[;；]", BULLET.sub("", line))]
-        if len(found) == 1:
-            found = re.split(r"[,，、]", found[0])
-    names = [name.strip().strip("\"'`").rstrip(".。,").strip() for name in found]
-    names = [name for name in names if name]
-    return [] if len(names) == 1 and normalise(names[0]) in NOTHING else names
-
-
-def _json_list(reply: str) -> list[str] | None:
-    start, end = reply.find("["), reply.rfind("]")
-    try:
-        found = json.loads(reply[start : end + 1]) if 0 <= start < end else None
-    except json.JSONDecodeError:
-        return None
-    return [str(name) for name in found] if isinstance(found, list) else None
+    """Names that a reply lists, in its order; none where it is no list (see `residency.answers`)."""
+    return items(reply).value or []
 
 
 def distinct(names: Iterable[str]) -> list[str]:
@@ -54,7 +31,8 @@ def factoid(reply: str, item: Item) -> Statistics:
     """A factoid question: `strict` 1 if the first name is right, `lenient` 1 if one of the first five is,
     `reciprocal_rank` 1 / rank of the first right one among five, else 0. The item's answers are synonyms."""
     right = set(distinct(answers(item)))
-    whole = normalise(LEAD.sub("", BULLET.sub("", reply)))
+    whole = normalise(final_text(reply).value or "")
+    # a name may hold a comma: such a reply is one name
     said = [whole] if whole in right else distinct(listed(reply))[:RANKED]
     rank = next((place for place, name in enumerate(said, start=1) if name in right), None)
     return {

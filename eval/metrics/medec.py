@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from residency.answers import final_text
 from residency.errors import ResidencyError
 from residency.eval.metrics.item import Item, Statistics, fact
 from residency.eval.metrics.overlap import rouge_n, tokens
@@ -16,9 +17,6 @@ from residency.eval.metrics.overlap import rouge_n, tokens
 NO_ERROR = -1
 CORRECT = re.compile(r"(?:(?:the|this)\s+(?:note|text)\s+is\s+)?correct", re.IGNORECASE)
 NUMBERED = re.compile(r"(?:sentence\s+)?\[?(\d{1,4})\]?\s*[.:)\-–]?\s+(\S.*)", re.IGNORECASE)
-LEAD = re.compile(
-    r"^\s*(?:the\s+)?(?:final\s+)?(?:answer|output|response)\s*(?:is)?\s*[:：]\s*", re.IGNORECASE
-)
 
 
 @dataclass(frozen=True)
@@ -33,8 +31,8 @@ class Correction:
 
 def read_correction(reply: str) -> Correction | None:
     """The first line that is `CORRECT` or a number and a sentence; None where no line is."""
-    for line in reply.splitlines():
-        said = LEAD.sub("", line.replace("**", "")).strip().strip("\"'`").strip()
+    for line in (final_text(reply).value or "").splitlines():
+        said = line.replace("**", "").strip().strip("\"'`").strip()
         if CORRECT.fullmatch(said.rstrip(".!")):
             return Correction(NO_ERROR, "")
         if found := NUMBERED.fullmatch(said):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from decimal import Decimal, InvalidOperation
 
-from residency.answers.numbers import number
+from residency.answers import number
 from residency.errors import ResidencyError
 from residency.eval.metrics.item import Item, Statistics, answers
 
