@@ -13,7 +13,8 @@ from pydantic import BaseModel, ConfigDict
 
 Interval = tuple[float, float, float]
 """Estimate, low and high end of its 95 % interval."""
-Named = Literal["better", "equivalent", "worse", "undecided", "reference"]
+Named = Literal["better", "equivalent", "worse", "undecided", "differs", "reference"]
+"""`differs`: a difference of a value that has no good direction (a mean on an attitude scale)."""
 Kept = Literal["kept", "lost", "undecided"]
 LOWER_IS_BETTER = ("bits_per_byte", "eigenscore")
 
@@ -63,8 +64,9 @@ class Line(_View):
     """Whether the interval shows that it is not worse by the margin or more."""
     p: float | None = None
     """Two-sided; None for the reference itself."""
-    test: Literal["mcnemar", "sign-flip"] | None = None
-    """McNemar's mid-p where items are 0/1 and independent; else signs of whole clusters are flipped."""
+    test: Literal["mcnemar", "sign-flip", "bootstrap"] | None = None
+    """McNemar's mid-p where items are 0/1 and independent; else signs of whole clusters are flipped; where the value is
+    no mean over items (macro-F1), a normal with the bootstrap's spread."""
     p_holm: float | None = None
     """Adjusted over the stage's tasks: below 0.05, the claim holds for all that are claimed together."""
     p_bh: float | None = None
@@ -113,7 +115,10 @@ class Suite(_View):
     equivalent: int
     worse: int
     undecided: int
-    """These four count all tasks of the domain."""
+    """These four count all tasks of the domain (`differs` counts as undecided)."""
+    margin: float = 0.0
+    """Mean of the tasks' margins."""
+    verdict: Named = "undecided"
 
 
 class Step(_View):
@@ -305,3 +310,15 @@ class Evaluation(_View):
     """At most 20 of a task and stage, lost ones first."""
     contamination: list[Contamination] = []
     gates: list[GateResult] = []
+
+
+class Comparison(_View):
+    """What `residency compare A B` says."""
+
+    candidate: str
+    reference: str
+    lines: list[Line]
+    suites: list[Suite]
+    only_candidate: list[str] = []
+    only_reference: list[str] = []
+    """Tasks that the other one was not asked."""
