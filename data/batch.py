@@ -16,12 +16,15 @@ Row = dict[str, Any]
 Texts = Callable[[str], str]
 SPOKEN = (
     "text",
+    "context",
     "prompt",
     "messages",
     "chosen",
     "rejected",
     "replies",
     "options",
+    "answers",
+    "ending",
 )  # fields with what a row says
 
 

@@ -31,7 +31,7 @@ class Answered:
     """A row of one question and one answer."""
 
     id: str
-    group: str
+    kind: str
     document: str
     """Rows of one document are too alike for one's answer to be wrong for the other."""
     question: str
@@ -39,9 +39,9 @@ class Answered:
 
     @classmethod
     def of(cls, row: Row) -> Answered:
-        """From a normalised dialogue of one question and one answer, with `group` and `document`."""
+        """From a normalised dialogue of one question and one answer, with `kind` and `document`."""
         question, answer = (message["content"] for message in row["messages"])
-        return cls(row["id"], row["group"], row["document"], question, answer)
+        return cls(row["id"], row["kind"], row["document"], question, answer)
 
     def differs(self, other: Answered) -> bool:
         """Whether the other's answer is no answer to this question."""
@@ -72,7 +72,7 @@ def pairs(rows: list[Answered], seed: int, dropped: Counter[str]) -> Iterator[Ro
     """Preference rows, in the order of `rows`; `dropped` counts those for which there is no other answer."""
     groups: dict[str, list[Answered]] = defaultdict(list)
     for row in rows:
-        groups[row.group].append(row)
+        groups[row.kind].append(row)
     other: dict[int, Answered] = {}
     for group, members in sorted(groups.items()):
         other |= _others(members, Random(f"{seed} {group}"))

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from residency.artifact import StageFile, commit, own, read_manifest, read_stage
-from residency.data import contrast, parts, passport, sources, synthesis
+from residency.data import contrast, distractors, parts, passport, sources, synthesis
 from residency.data.curation import Curated, Steps, curate
 from residency.data.execute import execute
 from residency.data.faults import Fault
@@ -27,7 +27,7 @@ from residency.errors import ResidencyError
 
 Row = dict[str, Any]
 Part = Literal["train", "held_out"]
-INTERNAL = ("held_out", "group", "document")  # fields of rows on their way
+INTERNAL = ("held_out", "kind", "document")  # fields of rows on their way
 SHOWN = 20  # dropped documents of a reason that the report shows
 
 
@@ -87,7 +87,7 @@ def rows(artifact: Path, part: Part) -> Iterator[Row]:
 
 
 def schema_of(artifact: Path) -> str:
-    """`text`, `messages`, `preference` or `choice`."""
+    """`text`, `messages`, `preference`, `choice` or `answer`."""
     return str(read_manifest(artifact).measured["schema"])
 
 
@@ -106,7 +106,7 @@ def _schema(settings: CorpusSettings, files: list[tuple[Path, str]]) -> Schema:
     rows = sources.read_file(*files[0]) if made else sources.read(settings, settings.seed, strict=False)
     for row in rows:
         if not isinstance(row, Fault):
-            return recognise(row, settings.turns)
+            return recognise(row, settings.turns, settings.exam)
     return "text"  # no rows: refused where the parts are written
 
 
@@ -145,9 +145,13 @@ def _write(payload: Path, curated: Curated, settings: CorpusSettings) -> Written
     """Write the parts of the split, one file each."""
     written = Written()
     for part in _parts(settings):
+        found = _curated_rows(curated, part)
+        if settings.exam and settings.exam.distractors:
+            assert settings.seed is not None
+            count = settings.exam.distractors.count
+            found = distractors.drawn(list(found), count, settings.seed, written.dropped)
         kept: Iterator[Row] = (
-            {key: value for key, value in row.items() if key not in INTERNAL}
-            for row in _curated_rows(curated, part)
+            {key: value for key, value in row.items() if key not in INTERNAL} for row in found
         )
         if settings.rejected:
             # Both answers of a pair come from one part, so that no held-out answer is ever trained on.

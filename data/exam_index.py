@@ -2,10 +2,11 @@
 
 An item is found by its *stem* (the question), of which a document must hold a good part word for word; letters,
 case and punctuation do not matter, and where the options stand or in which order neither. A stem too short to be
-telling is joined with its options, in every order. 5-grams that many items share ("which of the following is
-the") tell nothing by themselves: some of what matches must be rare among the items. (5-grams, because
-deduplication has hashed them already; GPT-3 used 13-grams, arXiv:2005.14165, Tülu 3 8-grams with half of the
-tokens covered, arXiv:2411.15124.)"""
+telling is joined with its options, in every order, or with its first reference answer. What a question is about (its
+`context`: an abstract, a note) is looked for by itself: a document that holds either is a hit. 5-grams that many items
+share ("which of the following is the") tell nothing by themselves: some of what matches must be rare among the items.
+(5-grams, because deduplication has hashed them already; GPT-3 used 13-grams, arXiv:2005.14165, Tülu 3 8-grams with half
+of the tokens covered, arXiv:2411.15124.)"""
 
 from __future__ import annotations
 
@@ -53,22 +54,28 @@ class ExamIndex:
 
     @classmethod
     def build(cls, tasks: Mapping[str, Iterable[Row]]) -> ExamIndex:
-        """From the items of each task, as `residency.data.schema` has them (choice or preference rows)."""
+        """From the items of each task, as `residency.data.schema` has them (choice, answer or preference rows)."""
         rows = [(task, row) for task, items in tasks.items() for row in items]
         stems = [_stem(row) for _, row in rows]
         telling = _telling_words(stems) >= TELLING
         phrases: list[str] = []
         owner: list[int] = []
+        joined: list[bool] = []
         for number, (_, row) in enumerate(rows):
-            options = [option[: STEM_CHARACTERS // 10] for option in row.get("options", ())]
-            found = [stems[number]] if telling[number] or not options else _joined(stems[number], options)
+            options = [option[: STEM_CHARACTERS // 10] for option in _options(row)]
+            alone = telling[number] or not options
+            found = [stems[number]] if alone else _joined(stems[number], options)
             phrases += found
-            owner += [number] * len(found)
+            joined += [not telling[number]] * len(found)
+            if row.get("context"):
+                phrases.append(row["context"][:STEM_CHARACTERS])
+                joined.append(False)
+            owner += [number] * (len(phrases) - len(owner))
         items = [
-            {"task": task, "item": str(row["id"]), "text": stem}
+            {"task": task, "item": str(row["id"]), "text": f"{row.get('context', '')}\n\n{stem}".strip()}
             for (task, row), stem in zip(rows, stems, strict=True)
         ]
-        return cls(items, _arrays(phrases, np.array(owner, dtype=np.int64), ~telling))
+        return cls(items, _arrays(phrases, np.array(owner, dtype=np.int64), np.array(joined, dtype=bool)))
 
     def save(self, directory: Path) -> None:
         """Write the index into a directory."""
@@ -136,7 +143,16 @@ class ExamIndex:
 def _stem(row: Row) -> str:
     prompt = row["prompt"]
     text = prompt if isinstance(prompt, str) else "\n".join(message["content"] for message in prompt)
+    if "ending" in row:
+        text = f"{row['options'][row['answer']]} {row['ending']}"
     return text[:STEM_CHARACTERS]
+
+
+def _options(row: Row) -> list[str]:
+    """What a short stem is joined with."""
+    if "ending" in row:  # the stem holds its option
+        return []
+    return list(row.get("options") or row.get("answers", ())[:1])
 
 
 def _telling_words(stems: list[str]) -> Ints:
@@ -178,6 +194,7 @@ def _items(grams: NDArray[np.uint64], owner: Ints) -> Ints:
 
 
 def _arrays(phrases: list[str], owner: Ints, joined: NDArray[np.bool_]) -> dict[str, NDArray[Any]]:
+    """Arrays of an index; `owner` and `joined` say of each phrase whose it is, and whether a stem too short alone."""
     words = hash_words(phrases)
     grams, phrase = _owned(words)
     place = np.arange(len(phrase)) - grams.offsets[:-1][phrase]
@@ -195,9 +212,9 @@ def _arrays(phrases: list[str], owner: Ints, joined: NDArray[np.bool_]) -> dict[
         "rare": rare,
         "rare_of": np.bincount(phrase, weights=rare, minlength=len(phrases)),
         # Of a joined phrase only the words count that 5-grams which are looked for can cover.
-        "words": np.where(joined[owner], _covered(phrase[order], place[order], len(phrases)), words.counts),
+        "words": np.where(joined, _covered(phrase[order], place[order], len(phrases)), words.counts),
         "owner": owner,
-        "joined": joined[owner],
+        "joined": joined,
     }
 
 

@@ -1,18 +1,22 @@
-"""Multiple-choice questions as different data sets write them. No torch here.
+"""Exam items as different data sets write them. No torch here.
 
-MedMCQA (`opa`..`opd`, `cop`), MMLU (`choices`), MedQA (`options` by letter, `answer_idx`), `query`/`choices`/`gold`,
-PubMedQA (`context`, `final_decision`) and HeadQA (`qtext`, `answers`, `ra`)."""
+Multiple choice: MedMCQA (`opa`..`opd`, `cop`), MMLU (`choices`), MedQA (`options` by letter, `answer_idx`), `query`/
+`choices`/`gold`, PubMedQA (`context`, `final_decision`), HeadQA (`qtext`, `answers`, `ra`) and WinoGrande, whose
+options are two beginnings of one ending (`context_options`, `continuation`). In free text: `question` and `answers`,
+and a `context` with its `continuation` (LAMBADA)."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from residency.data.exam_fields import cluster_of_id, joined
 from residency.data.fields import Row, RowError, messages, text, texts, wrong
 
 QUESTIONS = ("prompt", "question", "query")
 OPTIONS = ("options", "choices")
 ANSWERS = ("answer_idx", "answer", "gold", "cop")
 MEDMCQA = ("opa", "opb", "opc", "opd")
+GROUPS = ("group", "subject", "subject_name")
 DECISIONS = ["yes", "no", "maybe"]
 
 
@@ -28,19 +32,19 @@ def of_options(row: Row) -> Row:
         options = [option.strip() for option in options]
     prompt = messages(row, question) if isinstance(row[question], list) else text(row, question)
     item = _item(row, prompt, options, _answer(row, answer, letters, options))
-    return item | ({"form": text(row, "form")} if row.get("form") is not None else {})
+    return item | _context(row) | ({"form": text(row, "form")} if row.get("form") is not None else {})
 
 
 def of_pubmedqa(row: Row) -> Row:
     """`context` (an abstract's paragraphs), `question`, and `final_decision`: yes, no or maybe."""
     context = row["context"]
     context = context.get("contexts") if isinstance(context, dict) else context
-    paragraphs = texts(row, "context", [context] if isinstance(context, str) else context)
+    paragraphs = joined(row, "context", context)
     decision = row["final_decision"]
     if decision not in DECISIONS:
         raise wrong(row, "final_decision", decision, " or ".join(DECISIONS))
-    prompt = "\n".join(paragraphs) + "\n\n" + text(row, "question")
-    return _item(row, prompt, DECISIONS, DECISIONS.index(decision))
+    item = _item(row, text(row, "question"), DECISIONS, DECISIONS.index(decision))
+    return item | {"context": paragraphs}
 
 
 def of_headqa(row: Row) -> Row:
@@ -62,10 +66,39 @@ def of_headqa(row: Row) -> Row:
     return _item(row, text(row, "qtext"), options, numbers.index(str(row["ra"])))
 
 
+def of_endings(row: Row) -> Row:
+    """`context_options`, of which one (`gold`) goes on with the `continuation`."""
+    options = texts(row, "context_options", row["context_options"], least=2)
+    if type(row["gold"]) is not int or not 0 <= row["gold"] < len(options):
+        raise wrong(row, "gold", row["gold"], f"0 to {len(options) - 1}")
+    return _item(row, "", options, row["gold"]) | {"ending": text(row, "continuation")}
+
+
+def of_continuation(row: Row) -> Row:
+    """`context` and the one text that rightly follows it."""
+    return _common(row) | {"prompt": text(row, "context"), "answers": [text(row, "continuation")]}
+
+
+def of_answers(row: Row) -> Row:
+    """`question` and `answers`, references in free text; `context` and `facts` where it has them."""
+    said = {"prompt": text(row, "question"), "answers": texts(row, "answers", row["answers"])}
+    return _common(row) | said | _context(row) | ({"facts": row["facts"]} if row.get("facts") else {})
+
+
 def _item(row: Row, prompt: Any, options: list[str], answer: int) -> Row:
+    return _common(row) | {"prompt": prompt, "options": options, "answer": answer}
+
+
+def _common(row: Row) -> Row:
     cluster = row.get("cluster")
-    cluster = str(row["id"]).partition("/")[0] if cluster is None else str(cluster)
-    return {"cluster": cluster, "prompt": prompt, "options": options, "answer": answer}
+    group = next((row[key] for key in GROUPS if isinstance(row.get(key), str)), None)
+    common = {"cluster": cluster_of_id(row["id"]) if cluster is None else str(cluster)}
+    return common | ({"group": group} if group else {})
+
+
+def _context(row: Row) -> Row:
+    context = row.get("context")
+    return {"context": joined(row, "context", context)} if context else {}
 
 
 def _options(row: Row) -> tuple[list[str], list[str]]:
@@ -90,9 +123,9 @@ def _options(row: Row) -> tuple[list[str], list[str]]:
 def _answer(row: Row, key: str, letters: list[str], options: list[str]) -> int:
     value = row[key]
     if isinstance(value, str):
-        same = [place for place, option in enumerate(options) if option == value]
-        places = [letters.index(value)] if value in letters else same
-        value = places[0] if len(places) == 1 else value
+        # Where two options read the same, either is right.
+        places = [letters.index(value)] if value in letters else [options.index(value)] * (value in options)
+        value = places[0] if places else value
     if type(value) is not int or not 0 <= value < len(options):
         last = len(options) - 1
         raise wrong(row, key, row[key], f"0 to {last}, a letter {letters[0]} to {letters[-1]} or an option")

@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from residency.data.formats import SUFFIXES
+from residency.data.settings import CorpusSettings
 from residency.errors import Exit, ResidencyError
 
 TOKENIZER = ["tokenizer*", "special_tokens_map.json", "*.jinja", "config.json"]
@@ -23,7 +24,7 @@ def offline() -> bool:
     return bool(os.environ.get("RESIDENCY_MIRROR")) or os.environ.get("HF_HUB_OFFLINE", "0") not in ("", "0")
 
 
-def commit(source: str) -> str:
+def commit(settings: CorpusSettings) -> str:
     """The commit of a data set, from the cache or the hub.
 
     Raises:
@@ -31,16 +32,17 @@ def commit(source: str) -> str:
     """
     from huggingface_hub import HfApi, constants
 
+    source = settings.source
     reference = Path(constants.HF_HUB_CACHE) / f"datasets--{source.replace('/', '--')}" / "refs" / "main"
     if reference.exists():
         return reference.read_text().strip()
     if offline():
-        raise _absent(source)
+        raise _absent(settings)
     refused, unreachable = hub_errors()
     try:
         return str(HfApi().dataset_info(source).sha)
     except unreachable as error:
-        raise _absent(source) from error
+        raise _absent(settings) from error
     except refused as error:
         raise _no_answer(source, error) from error
 
@@ -89,8 +91,8 @@ def _no_answer(source: str, error: Exception) -> ResidencyError:
     )
 
 
-def snapshot(source: str, file: str | None) -> Path:
-    """Directory of a data set's data files (or of `file`, which may be a pattern), downloaded if need be.
+def snapshot(settings: CorpusSettings) -> Path:
+    """Directory of a data set's data files (those that `file` names), downloaded if need be.
 
     Raises:
         ResidencyError: it is not here while this process is offline, or the hub does not give it.
@@ -98,23 +100,28 @@ def snapshot(source: str, file: str | None) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 
-    patterns = [file] if file else [f"*{suffix}" for suffix in SUFFIXES]
+    source = settings.source
+    patterns = settings.files or [f"*{suffix}" for suffix in SUFFIXES]
     try:
         directory = snapshot_download(
             source, repo_type="dataset", allow_patterns=patterns, local_files_only=offline()
         )
     except LocalEntryNotFoundError as error:
-        raise _absent(source) from error
+        raise _absent(settings) from error
     except hub_errors()[0] as error:
         raise _no_answer(source, error) from error
     return Path(directory)
 
 
-def _absent(source: str) -> AbsentError:
-    mirror = os.environ.get("RESIDENCY_MIRROR")
+def _absent(settings: CorpusSettings) -> AbsentError:
+    source, mirror = settings.source, os.environ.get("RESIDENCY_MIRROR")
     place = f"the mirror {mirror}" if mirror else "a mirror"
+    named = settings.files[:3] + (["..."] if settings.files[3:] else [])
+    what = " and ".join(named) or "its files"
+    directory = f"{mirror or '$RESIDENCY_MIRROR'}/{source}"
     return AbsentError(
         f"source {source}: neither a local path nor in {place} nor in the hub's cache, "
         "and this process is offline",
-        cure=f"Put its files under {mirror or 'RESIDENCY_MIRROR'}/{source}/, or give a local path",
+        cure=f"Put {what} (licence: {settings.licence}) into {directory}/; if it is on the hub: "
+        f"hf download {source} --repo-type dataset --local-dir {directory}",
     )

@@ -71,7 +71,7 @@ def of_corpus(
     world = settings.source.startswith("world:")
     entry: Entry = {
         "corpus": name,
-        "source": settings.source if settings.file is None else f"{settings.source}/{settings.file}",
+        "source": _where(settings),
         "licence": settings.licence or ("Apache-2.0" if world else None),
         "consent": settings.consent or consent_of(settings.licence) or ("open" if world else None),
         "languages": settings.languages or (["en"] if world else []),
@@ -200,6 +200,14 @@ def _inherited(made_from: list[Entry]) -> Entry:
         "languages": list(dict.fromkeys(code for entry in made_from for code in entry.get("languages", []))),
         "phi": max(risks, key=get_args(Phi).index, default=None) if len(risks) == len(made_from) else None,
     }
+
+
+def _where(settings: CorpusSettings) -> str:
+    """Source and file; of several files their number."""
+    files = settings.files
+    if len(files) > 1:
+        return f"{settings.source} ({len(files)} files)"
+    return f"{settings.source}/{files[0]}" if files else settings.source
 
 
 def _share_alike(passport: list[Entry]) -> dict[str, str]:

@@ -85,18 +85,18 @@ class Reading:
         try:
             if self.files and settings.text is not None:
                 row = sources.only_text(row, settings.text)
-            if (schema := recognise(row, settings.turns)) != self.schema:
+            if (schema := recognise(row, settings.turns, settings.exam)) != self.schema:
                 return Fault(
                     id,
                     "other_schema",
                     f"{settings.source}: row {id} is {schema}, the first row is {self.schema}",
                 )
-            made = normalise(row, schema, settings.turns)
+            made = normalise(row, schema, settings.turns, settings.exam)
         except RowError as error:
             return Fault(id, error.reason, str(error))
         if settings.rejected:
             answered = contrast.answered(row, made, settings.rejected)
-            made |= {"group": answered.group, "document": answered.document}
+            made |= {"kind": answered.kind, "document": answered.document}
         if self.settings.synthesis is not None:
             made |= {key: row[key] for key in ("synthetic", "method", "made_of")}
         # What was made of one document stays on one side.

@@ -11,7 +11,7 @@ from residency.data import sources
 from residency.data.batch import pieces
 from residency.data.faults import Fault
 from residency.data.fields import Row, RowError
-from residency.data.schema import Schema, layout_of, normalise, spoilt, why_empty
+from residency.data.schema import Schema, layout_of, normalise, recognise, spoilt, why_empty
 from residency.data.settings import CorpusSettings
 from residency.errors import ResidencyError
 
@@ -52,7 +52,7 @@ def take(settings: CorpusSettings, seed: int) -> Sample:
         try:
             # The first row that is recognised says what the corpus is.
             sample = sample or Sample(*_recognised(row, settings))
-            made = normalise(row, sample.schema, settings.turns)
+            made = normalise(row, sample.schema, settings.turns, settings.exam)
         except RowError as error:
             faults.append((error.reason, str(error)))
             continue
@@ -78,5 +78,7 @@ def take(settings: CorpusSettings, seed: int) -> Sample:
 def _recognised(row: Row, settings: CorpusSettings) -> tuple[Schema, str]:
     if settings.turns:
         return "messages", f"turns name the fields {settings.turns.user} and {settings.turns.assistant}"
+    if settings.exam and settings.exam.question:
+        return recognise(row, None, settings.exam), f"exam names the field {settings.exam.question}"
     layout, fields = layout_of(row)
     return layout.schema, f"{layout.name}, by its {'fields' if fields[1:] else 'field'} {', '.join(fields)}"

@@ -1,11 +1,14 @@
-"""Recognises what a row is by its fields, and writes it in one of five forms. No torch here.
+"""Recognises what a row is by its fields, and writes it in one of six forms. No torch here.
 
     text        {id, text, difficulty?}
     messages    {id, messages: [{role, content}], difficulty?}
     preference  {id, prompt: [message], chosen: [message], rejected: [message], cluster?, aspect?}
     ranked      {id, prompt: [message], replies: [str], ranks: [int]}; best first, rank 1 is best, equal ones share it
-    choice      {id, cluster, prompt: str | [message], options: [str], answer: int, form?}
+    choice      {id, cluster, prompt: str | [message], options: [str], answer: int, form?, context?, group?, ending?,
+                 facts?}; with an ending the options are beginnings, and the prompt is empty
+    answer      {id, cluster, prompt: str | [message], answers?: [str], context?, group?, facts?}
 
+`context` is what a question is about (an abstract, a note), `facts` what a metric needs beside the answers.
 Everything behind this module reads only these. A row that fits several layouts is the first of `LAYOUTS`."""
 
 from __future__ import annotations
@@ -15,12 +18,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from residency.data import dialogues, exam_items, preferences
+from residency.data import dialogues, exam_fields, exam_items, preferences
+from residency.data.exam_settings import ExamFields
 from residency.data.faults import Fault, Reason
 from residency.data.fields import Row, RowError, text, wrong
 from residency.data.settings import Turns
 
-Schema = Literal["text", "messages", "preference", "ranked", "choice"]
+Schema = Literal["text", "messages", "preference", "ranked", "choice", "answer"]
 
 
 @dataclass(frozen=True)
@@ -57,7 +61,15 @@ LAYOUTS = (
     Layout("ranked replies", "ranked", (("prompt",), preferences.REPLIES), preferences.of_ranking),
     Layout("PubMedQA", "choice", (("question",), ("context",), ("final_decision",)), exam_items.of_pubmedqa),
     Layout("HeadQA", "choice", (("qtext",), ("answers",), ("ra",)), exam_items.of_headqa),
+    Layout(
+        "beginnings of one ending",
+        "choice",
+        (("context_options",), ("continuation",), ("gold",)),
+        exam_items.of_endings,
+    ),
     Layout("exam item", "choice", ((*exam_items.OPTIONS, "opa"),), exam_items.of_options),
+    Layout("question with answers", "answer", (("question",), ("answers",)), exam_items.of_answers),
+    Layout("continued text", "answer", (("context",), ("continuation",)), exam_items.of_continuation),
     Layout("OpenAI messages", "messages", (("messages",),), dialogues.of_messages),
     Layout("ShareGPT", "messages", (("conversations",),), dialogues.of_conversations),
     Layout("Alpaca", "messages", (("instruction",), ("output",)), dialogues.of_instruction),
@@ -85,16 +97,18 @@ def layout_of(row: Row) -> tuple[Layout, list[str]]:
     )
 
 
-def recognise(row: Row, turns: Turns | None) -> Schema:
+def recognise(row: Row, turns: Turns | None, exam: ExamFields | None = None) -> Schema:
     """Which form a row takes.
 
     Raises:
         RowError: no form fits its fields.
     """
+    if exam and exam.question:
+        return "choice" if exam.is_choice else "answer"
     return "messages" if turns else layout_of(row)[0].schema
 
 
-def normalise(row: Row, schema: Schema, turns: Turns | None = None) -> Row:
+def normalise(row: Row, schema: Schema, turns: Turns | None = None, exam: ExamFields | None = None) -> Row:
     """A row in the form of `schema`; its other fields are left out.
 
     Raises:
@@ -107,6 +121,8 @@ def normalise(row: Row, schema: Schema, turns: Turns | None = None) -> Row:
     if turns:
         said = (("user", turns.user), ("assistant", turns.assistant))
         return kept | {"messages": [{"role": role, "content": text(row, key)} for role, key in said]}
+    if exam and exam.question:
+        return exam_fields.added(row, kept | exam_fields.of_fields(row, exam), exam)
     layout, fields = layout_of(row)
     if layout.schema != schema:
         raise RowError(
@@ -114,7 +130,15 @@ def normalise(row: Row, schema: Schema, turns: Turns | None = None) -> Row:
             cure="Make one corpus of each (set file)",
             reason="other_schema",
         )
-    return kept | layout.make(row)
+    made = kept | layout.make(row)
+    if exam is None:
+        return made
+    if schema not in ("choice", "answer"):
+        raise RowError(
+            f"row {row['id']} is {schema}, not an exam item",
+            cure="Say which field holds the question: exam: {question: ...}",
+        )
+    return exam_fields.added(row, made, exam)
 
 
 def _difficulty(row: Row) -> float:
@@ -146,6 +170,8 @@ def why_empty(row: Row, schema: Schema) -> str | None:
         return None if row["text"].strip() else "empty text"
     if schema == "messages":
         return None if all(message["content"].strip() for message in row["messages"]) else "empty message"
+    if schema == "choice" and "kind" in row:  # its wrong options are other rows' right ones
+        return None if row["options"][0] else "empty answer"
     if schema == "ranked":
         said: list[Any] = [*(message["content"] for message in row["prompt"]), *row["replies"]]
         if not all(piece.strip() for piece in said):

@@ -10,6 +10,7 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
+from residency.data.exam_settings import ExamFields
 from residency.data.mixture_settings import Mixture
 from residency.data.passport import UNKNOWN, Consent, Phi, consent_of
 from residency.data.setting_types import Count, Settings, parse_count
@@ -45,8 +46,11 @@ class CorpusSettings(Settings):
     source: str
     """`world:NAME` (generated), a Hugging Face data set id, or a local file or directory; in a recipe also a
     described corpus, `shipped:FILE/NAME` or `FILE.yaml:NAME`. `corpus:NAME`: made of another corpus by `synthesis`."""
-    file: str | None = None
-    """File inside the data set, for example `text/train.jsonl`."""
+    file: str | Annotated[list[str], Field(min_length=1)] | None = None
+    """File inside the data set, for example `text/train.jsonl`; a pattern (`*/test.jsonl`), or a list of both."""
+    sha256: dict[str, Annotated[str, Field(pattern="^[0-9a-f]{64}$")]] = {}
+    """File, or pattern of files, to its SHA-256; changed data are refused. Of several files it is that of the list of
+    their hashes (`sha256sum FILES | cut -c1-64 | sha256sum`). Files that no pattern names are not checked."""
     seed: int | None = None
     """Seed of a generated world and of the held-out split; the recipe's own unless given."""
     size: Annotated[int, Field(gt=0)] | None = None
@@ -61,6 +65,8 @@ class CorpusSettings(Settings):
     """Fields that make a dialogue."""
     rejected: Rejected | None = None
     """How the rejected answer of a preference pair is found; needs `turns`."""
+    exam: ExamFields | None = None
+    """Fields that make an exam item, where they are not recognised by themselves."""
     synthesis: Synthesis | None = None
     """How rows are made of those of another corpus."""
     hold_out: Annotated[float, Field(ge=0, lt=1)] = 0.0
@@ -110,6 +116,12 @@ class CorpusSettings(Settings):
         return self
 
     @model_validator(mode="after")
+    def _rows_are_read_in_one_way(self) -> CorpusSettings:
+        if self.exam and (self.turns or self.text):
+            raise ValueError("exam, turns and text exclude each other: rows are read in one way")
+        return self
+
+    @model_validator(mode="after")
     def _synthesis_of_a_corpus(self) -> CorpusSettings:
         made = self.source.startswith(MADE_OF)
         if made != (self.synthesis is not None):
@@ -117,6 +129,11 @@ class CorpusSettings(Settings):
         if made and (self.licence or self.consent or self.phi or self.synthetic):
             raise ValueError("licence, consent, phi and synthetic follow from the corpus that it is made of")
         return self
+
+    @property
+    def files(self) -> list[str]:
+        """What `file` names, as a list."""
+        return [self.file] if isinstance(self.file, str) else list(self.file or [])
 
     @property
     def made_of(self) -> list[str]:

@@ -82,7 +82,7 @@ def _plain_lengths(rows: list[Row], tokenizer: PreTrainedTokenizerFast | None) -
 
 
 def _summary(console: Console, settings: CorpusSettings, sample: Sample) -> None:
-    file = f", file {settings.file}" if settings.file else ""
+    file = f", file {' and '.join(settings.files)}" if settings.file else ""
     lines = [
         ("source", f"{settings.source}{file}"),
         ("schema", f"{sample.schema} ({sample.why})"),
@@ -116,8 +116,10 @@ def _said(row: Row) -> Iterator[tuple[str, str]]:
                 yield f"{chr(ord('A') + place)}{right}", option
         elif key == "replies":
             yield from ((f"rank {rank}", said) for rank, said in zip(row["ranks"], value, strict=True))
-        elif key in ("text", "prompt") and isinstance(value, str):
+        elif key in ("text", "prompt", "context", "ending") and isinstance(value, str):
             yield key, value
+        elif key == "answers":
+            yield from (("answer", said) for said in value)
         elif key in ("prompt", "messages", "chosen", "rejected"):
             for message in value:
                 yield key if key in ("chosen", "rejected") else message["role"], message["content"]

@@ -8,10 +8,12 @@ bytes, the hub's commit, or the world's own code, so that a changed source means
 from __future__ import annotations
 
 import difflib
+import hashlib
 import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from fnmatch import fnmatchcase
 from functools import cache
 from itertools import chain
 from pathlib import Path
@@ -38,22 +40,41 @@ def locate(settings: CorpusSettings) -> list[Path] | None:
     """The files of a source, sorted, downloaded if need be; None for a generated world.
 
     Raises:
-        ResidencyError: no such file, data set or world; several files where one must be chosen.
+        ResidencyError: no such file, data set or world; several files where one must be chosen; a file that `sha256`
+            says has changed.
     """
     if settings.source.startswith(WORLD):
         _world_rows(settings, 0)
         return None
-    directory = _local(settings.source)
-    if directory is None:
-        return _choose(settings, hub.snapshot(settings.source, settings.file), one=True)
+    local = _local(settings.source)
+    directory = hub.snapshot(settings) if local is None else local
     if directory.is_dir():
-        return _choose(settings, directory, one=False)
-    if settings.file or not _is_data(directory):
+        files = _choose(settings, directory, one=local is None)
+    elif settings.file or not _is_data(directory):
         raise ResidencyError(
             f"source {directory}{f' with file {settings.file}' if settings.file else ''}: not a data file",
             cure=f"Leave file out, and give one that ends in {ENDINGS}",
         )
-    return [directory]
+    else:
+        files, directory = [directory], directory.parent
+    _refuse_changed(settings, {path.relative_to(directory).as_posix(): path for path in files})
+    return files
+
+
+def _refuse_changed(settings: CorpusSettings, files: dict[str, Path]) -> None:
+    """Refuse files, by their names in the data set, whose bytes are not those of `sha256`."""
+    for pattern, wanted in settings.sha256.items():
+        digests = [digest(files[name]) for name in sorted(files) if fnmatchcase(name, pattern)]
+        found = digests[0] if len(digests) == 1 else _digest_of_digests(digests)
+        if digests and found != wanted:
+            raise ResidencyError(
+                f"source {settings.source}: {pattern} has changed: its sha256 is {found}, not {wanted}",
+                cure="Fetch the right version; if this one is meant, give its hash under sha256",
+            )
+
+
+def _digest_of_digests(digests: list[str]) -> str:
+    return hashlib.sha256("".join(f"{each}\n" for each in digests).encode()).hexdigest()
 
 
 def identity(settings: CorpusSettings) -> str:
@@ -67,7 +88,7 @@ def identity(settings: CorpusSettings) -> str:
         code = [Path(str(module.__file__)) for module in (world, world_text)]
         return artifact.identity_of(world=[digest(path) for path in code])
     if _local(settings.source) is None:
-        return f"{settings.source}@{hub.commit(settings.source)}"
+        return f"{settings.source}@{hub.commit(settings)}"
     files = locate(settings) or []
     return artifact.identity_of(files=[digest(path) for path in files])
 
@@ -166,17 +187,21 @@ def _local(source: str) -> Path | None:
 
 
 def _choose(settings: CorpusSettings, directory: Path, *, one: bool) -> list[Path]:
-    """The files that `file` (a path or a glob pattern) names, or all data files of a directory."""
-    found = [path for path in sorted(directory.glob(settings.file or "**/*")) if _is_data(path, directory)]
+    """The files that `file` (paths or glob patterns) names, or all data files of a directory."""
+    chosen: set[Path] = set()
     names = [
         str(path.relative_to(directory)) for path in sorted(directory.rglob("*")) if _is_data(path, directory)
     ]
-    if settings.file and not found:
-        near = difflib.get_close_matches(settings.file, names, n=3, cutoff=0.4) or names[:5]
-        raise ResidencyError(
-            f"source {settings.source}: no file {settings.file} in {directory}",
-            cure=f"It holds {', '.join(near)}",
-        )
+    for pattern in settings.files or ["**/*"]:
+        matching = {path for path in directory.glob(pattern) if _is_data(path, directory)}
+        if settings.file and not matching:
+            near = difflib.get_close_matches(pattern, names, n=3, cutoff=0.4) or names[:5]
+            raise ResidencyError(
+                f"source {settings.source}: no file {pattern} in {directory}",
+                cure=f"It holds {', '.join(near)}",
+            )
+        chosen |= matching
+    found = sorted(chosen)
     if not found:
         raise ResidencyError(
             f"source {settings.source}: {directory} holds no data files",

@@ -171,6 +171,8 @@ def _could_stand_for(other: str, term: str, sentence: str) -> bool:
 
 def _exam(row: Row, random: Random) -> Made:
     question = row["prompt"] if isinstance(row["prompt"], str) else row["prompt"][-1]["content"]
+    if row.get("context"):
+        question = f"{row['context']}\n\n{question}"
     lines = [f"{chr(ord('A') + place)}. {option.strip()}" for place, option in enumerate(row["options"])]
     yield {"question": question.strip(), "options": "\n".join(lines)}, lines[row["answer"]]
 

@@ -61,7 +61,7 @@ def _check_corpus(plan: Plan, name: str, settings: CorpusSettings) -> list[str]:
     row = next(iter(sources.read(settings, 0)), None)
     if row is None:
         raise ResidencyError(f"corpora.{name}: {settings.source} has no rows")
-    refuse_misfit(name, settings.steps, recognise(row, settings.turns))
+    refuse_misfit(name, settings.steps, recognise(row, settings.turns, settings.exam))
     return []
 
 

@@ -105,7 +105,7 @@ def test_rejected_answers_are_of_the_same_kind_and_as_long() -> None:
     for pair in made:
         chosen = by_id[pair["id"]]
         assert any(
-            other.group == chosen.group
+            other.kind == chosen.kind
             and other.answer == pair["rejected"][0]["content"]
             and chosen.differs(other)
             for other in rows

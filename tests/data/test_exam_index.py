@@ -119,3 +119,27 @@ def test_a_very_long_question_is_found_by_its_beginning() -> None:
     long = " ".join(f"word{number}" for number in range(9000))
     found_in = ExamIndex.build({"exam": [{"id": "q", "prompt": long, "options": []}]})
     assert found(found_in, long + " " + long[:5000]) == {"q"}
+
+
+ABSTRACT = "Lace plants were grown in boxes and their mitochondria stained with a red dye for one whole week of growth."
+
+SHORT = "Which gland is the largest one?"
+
+
+@pytest.mark.parametrize(
+    ("item", "text", "hit"),
+    [
+        ({"prompt": "Do they play a role?", "context": ABSTRACT, "options": ["yes", "no"]}, ABSTRACT, True),
+        ({"prompt": STEM, "context": ABSTRACT}, STEM, True),
+        ({"prompt": SHORT, "answers": ["liver"]}, f"{SHORT} Liver.", True),
+        ({"prompt": SHORT, "answers": ["liver"]}, f"{SHORT[:-1]} here?", False),
+        (
+            {"prompt": "", "options": ["Sarah was a better surgeon than Maria so Sarah", "x"], "answer": 0,
+             "ending": "always got the easier cases."},
+            "Sarah was a better surgeon than Maria so Sarah always got the easier cases.",
+            True,
+        ),
+    ],
+)  # fmt: skip
+def test_contexts_answers_and_endings_are_exam_text(item: dict[str, Any], text: str, hit: bool) -> None:
+    assert found(ExamIndex.build({"exam": [{"id": "q", **item}]}), text) == ({"q"} if hit else set())
