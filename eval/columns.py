@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow
@@ -21,10 +21,12 @@ from numpy.typing import NDArray
 
 from residency.artifact import Manifest, read_manifest
 from residency.errors import ResidencyError
-from residency.eval.metrics import METRICS
-from residency.eval.metrics.item import Ratio
 from residency.eval.records import FILE
+from residency.eval.records import METRICS as OWN_METRICS
 from residency.eval.views import LOWER_IS_BETTER
+
+if TYPE_CHECKING:
+    from residency.eval.metrics import Metric
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -119,16 +121,14 @@ class TaskTable:
 
     @property
     def lower_is_better(self) -> bool:
-        return self.metric in LOWER_IS_BETTER or (
-            self.metric in METRICS and METRICS[self.metric].better == "lower"
-        )
+        known = metric_of_replies(self.metric)
+        return self.metric in LOWER_IS_BETTER or (known is not None and known.better == "lower")
 
     @property
     def has_direction(self) -> bool:
         """Whether more or less is better at all."""
-        return self.metric != "scale_mean" and not (
-            self.metric in METRICS and METRICS[self.metric].better == "neither"
-        )
+        known = metric_of_replies(self.metric)
+        return self.metric != "scale_mean" and not (known and known.better == "neither")
 
     @property
     def is_share(self) -> bool:
@@ -141,8 +141,9 @@ class TaskTable:
 
     def value(self, model: int) -> float:
         if self.sums is not None:
-            total = {name: column.sum() for name, column in self.sums[model].items()}
-            return float(METRICS[self.metric].value(total))
+            known = metric_of_replies(self.metric)
+            assert known
+            return float(known.value({name: column.sum() for name, column in self.sums[model].items()}))
         bottom = self.sizes.sum() if self.sizes is not None else self.scores.shape[1]
         return float(self.scores[model].sum() / bottom)
 
@@ -192,6 +193,15 @@ def read(artifacts: Sequence[Artifact], tasks: Sequence[str] | None = None) -> d
             sums=_sums(whole, rows, part, metric),
         )
     return made
+
+
+def metric_of_replies(name: str) -> Metric | None:
+    """The metric of a task of free answers; None for those of other kinds, whose value is a mean or a ratio."""
+    if name in OWN_METRICS.values():
+        return None
+    from residency.eval.metrics import METRICS  # knows how to read replies, which takes a moment to load
+
+    return METRICS.get(name)
 
 
 class _Rows:
@@ -276,8 +286,8 @@ def _clusters(
 
 def _sums(whole: Any, rows: Ints, part: _Rows, metric: str) -> list[Mapping[str, Floats]] | None:
     """Statistics of a metric whose value is no mean over items."""
-    known = METRICS.get(metric)
-    if known is None or (isinstance(known.value, Ratio) and known.value.bottom == ("items",)):
+    known = metric_of_replies(metric)
+    if known is None or getattr(known.value, "bottom", None) == ("items",):
         return None
     if "parts" not in whole.column_names:
         return None

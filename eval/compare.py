@@ -6,16 +6,17 @@ From records only, so it needs no model: `compare(candidate, reference)` reads t
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from statistics import NormalDist
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from residency.errors import ResidencyError
-from residency.eval.columns import Artifact, Floats, TaskTable, read
-from residency.eval.metrics import METRICS
+from residency.eval.columns import Artifact, Floats, TaskTable, metric_of_replies, read
 from residency.eval.statistics import (
     Pair,
     benjamini_hochberg,
@@ -36,6 +37,9 @@ from residency.eval.views import Comparison, Line, Named, Suite, Validity
 
 RESAMPLES = 10_000
 SEED = 0
+MOST_THREADS = 8
+T = TypeVar("T")
+R = TypeVar("R")
 COUNTED = ("better", "equivalent", "worse")
 
 
@@ -51,9 +55,14 @@ def compare(candidate: Path, reference: Path, *, resamples: int = RESAMPLES, see
     if not tables:
         asked = " and ".join(", ".join(side.tasks) or "nothing" for side in sides)
         raise ResidencyError(f"{candidate} and {reference} have no task in common", cure=f"They hold {asked}")
-    lines = [
-        line(table, 0, 1, names[0], names[1], resamples=resamples, seed=seed) for table in tables.values()
-    ]
+    lines = list(
+        together(
+            lambda table: line(table, 0, 1, *names, resamples=resamples, seed=seed),
+            sorted(tables.values(), key=lambda table: -table.scores.size),
+        )
+    )
+    places = {name: place for place, name in enumerate(tables)}
+    lines.sort(key=lambda each: places[each.task])
     adjust(lines)
     only = [[task for task in side.tasks if task not in tables] for side in sides]
     return Comparison(
@@ -64,6 +73,12 @@ def compare(candidate: Path, reference: Path, *, resamples: int = RESAMPLES, see
         only_candidate=only[0],
         only_reference=only[1],
     )
+
+
+def together(job: Callable[[T], R], given: Iterable[T]) -> list[R]:
+    """Results of a job on each, in their order; numpy draws without the interpreter's lock, so threads share cores."""
+    with ThreadPoolExecutor(min(MOST_THREADS, len(os.sched_getaffinity(0)))) as pool:
+        return list(pool.map(job, given))
 
 
 def labels(artifacts: Sequence[Artifact]) -> list[str]:
@@ -158,27 +173,26 @@ def suites(
     seed: int,
 ) -> list[Suite]:
     """The mean of each domain's tasks, and how many were won, equal, lost and undecided."""
-    found = []
-    for domain in dict.fromkeys(each.domain for each in lines):
+
+    def one(domain: str) -> Suite:
         mine = [each for each in lines if each.domain == domain]
         shares = [each for each in mine if tables[each.task].is_share]
         delta = suite_delta([tables[each.task] for each in shares], model, other, resamples, seed)
         margin = sum(each.margin for each in shares) / len(shares) if shares else 0.0
         times = {word: sum(each.verdict == word for each in mine) for word in COUNTED}
-        found.append(
-            Suite(
-                domain=domain,
-                stage=mine[0].stage,
-                against=mine[0].against,
-                tasks=[each.task for each in shares],
-                delta=delta,
-                margin=margin,
-                verdict=verdict_of(*delta, margin, higher_is_better=True) if delta else "undecided",
-                **times,
-                undecided=len(mine) - sum(times.values()),
-            )
+        return Suite(
+            domain=domain,
+            stage=mine[0].stage,
+            against=mine[0].against,
+            tasks=[each.task for each in shares],
+            delta=delta,
+            margin=margin,
+            verdict=verdict_of(*delta, margin, higher_is_better=True) if delta else "undecided",
+            **times,
+            undecided=len(mine) - sum(times.values()),
         )
-    return found
+
+    return together(one, dict.fromkeys(each.domain for each in lines))
 
 
 def suite_delta(
@@ -220,10 +234,11 @@ def _contrast_of_sums(table: TaskTable, model: int, other: int, resamples: int, 
     nothing = np.zeros(table.scores.shape[1])
     columns = [table.sums[side].get(name, nothing) for side in (model, other) for name in names]
     totals = resample_totals(np.column_stack(columns), table.clusters, resamples, seed)
-    value = METRICS[table.metric].value
+    metric = metric_of_replies(table.metric)
+    assert metric
 
     def draws(first: int) -> Floats:
-        return value({name: totals[:, first + place] for place, name in enumerate(names)})
+        return metric.value({name: totals[:, first + place] for place, name in enumerate(names)})
 
     new, old = draws(0), draws(len(names))
     count = int(codes_of(table.clusters).max()) + 1
