@@ -6,13 +6,19 @@ one load.
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from residency.artifact import sha256
+from residency.errors import ResidencyError
 from residency.eval.items import Item
+from residency.model import base_of
 
 if TYPE_CHECKING:
+    from residency.eval.generate import Reply
     from residency.eval.score import Scored
 
 
@@ -25,6 +31,7 @@ class Candidate:
     max_length: int
     directory: Path | None = None
     """Where it was loaded from; None for a model made in a test."""
+    _swaps: int = 0
 
     @classmethod
     def load(cls, directory: Path, max_length: int) -> Candidate:
@@ -40,8 +47,93 @@ class Candidate:
         window = getattr(model.config.get_text_config(), "max_position_embeddings", max_length)
         return cls(model, tokenizer, min(max_length, window), directory)
 
+    def swap(self, adapter: Path, *, base: Path | None = None) -> None:
+        """Put another adapter on the resident weights, in place of the one there is; its tokenizer comes with it.
+
+        Args:
+            adapter: an artifact that holds an adapter, or a checkpoint of one.
+            base: the weights that it was trained on; found through its manifest or configuration unless given.
+
+        Raises:
+            ResidencyError: it was trained on other weights than these, or they cannot be found to compare.
+        """
+        import torch
+        from peft import PeftModel
+        from transformers import AutoTokenizer
+
+        assert self.directory, "a model without files has no weights to compare"
+        _refuse_other_base(adapter, base or _base_of_adapter(adapter), base_of(self.directory)[0])
+        name = f"swapped_{self._swaps}"
+        self._swaps += 1
+        if isinstance(self.model, PeftModel):
+            before = list(self.model.peft_config)
+            self.model.load_adapter(str(adapter), adapter_name=name)
+            self.model.set_adapter(name)
+            for known in before:
+                self.model.delete_adapter(known)
+        else:
+            self.model = PeftModel.from_pretrained(self.model, str(adapter), adapter_name=name)
+            if torch.cuda.is_available():
+                self.model = self.model.to("cuda")
+        self.model.eval()
+        if (adapter / "tokenizer_config.json").exists():
+            self.tokenizer = AutoTokenizer.from_pretrained(adapter)
+
     def score(self, items: list[Item]) -> list[list[Scored]]:
         """For each item, the log-likelihood of each of its pieces."""
         from residency.eval.score import log_likelihoods
 
         return log_likelihoods(self.model, [item.pieces for item in items])
+
+    def write(
+        self,
+        prompts: Sequence[list[int]],
+        *,
+        max_new_tokens: int,
+        stop: Sequence[str] = (),
+        temperature: float = 0.0,
+        samples: int = 1,
+        seed: int = 0,
+    ) -> list[list[Reply]]:
+        """For each tokenised prompt, `samples` replies (`residency.eval.generate.write`)."""
+        from residency.eval.generate import write
+
+        return write(
+            self,
+            prompts,
+            max_new_tokens=max_new_tokens,
+            stop=stop,
+            temperature=temperature,
+            samples=samples,
+            seed=seed,
+        )
+
+
+def _base_of_adapter(adapter: Path) -> Path:
+    if not (adapter / "adapter_config.json").exists():
+        raise ResidencyError(f"{adapter} holds no adapter (no adapter_config.json)")
+    if (adapter / "manifest.json").exists():
+        return base_of(adapter)[0]
+    named = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8")).get(
+        "base_model_name_or_path"
+    )
+    return Path(str(named))
+
+
+def _refuse_other_base(adapter: Path, wanted: Path, resident: Path) -> None:
+    if wanted.resolve() == resident.resolve():
+        return
+    if not (wanted / "config.json").exists():
+        raise ResidencyError(
+            f"{adapter}: its base {wanted} is not here, so it cannot be compared with {resident}",
+            cure="Give the adapter as the artifact of a stage, or beside its base",
+        )
+    if _weights_digest(wanted) != _weights_digest(resident):
+        raise ResidencyError(
+            f"{adapter} was trained on {wanted}, whose weights are not those of {resident}",
+            cure="Evaluate it by itself: its own base is then loaded",
+        )
+
+
+def _weights_digest(directory: Path) -> list[tuple[str, str]]:
+    return [(path.name, sha256(path)) for path in sorted(directory.glob("*.safetensors"))]

@@ -13,11 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from residency.artifact import read_manifest
 from residency.errors import ResidencyError
-from residency.eval.items import Item
-from residency.eval.settings import TaskSettings
 
-if TYPE_CHECKING:
-    pass
+if TYPE_CHECKING:  # readers of records need neither wordings nor settings
+    from residency.eval.items import Item
+    from residency.eval.settings import TaskSettings
 
 FILE = "records.parquet"
 METRICS = {
@@ -68,6 +67,17 @@ def parts(records: Sequence[Record]) -> tuple[list[float], list[float]]:
         documents = [each[0] for each in rows.values()]
         return [row["nats"] for row in documents], [row["bytes"] * math.log(2) for row in documents]
     return [sum(row["correct"] for row in each) / len(each) for each in rows.values()], [1.0] * len(rows)
+
+
+def clusters_of(records: Sequence[Record]) -> list[str]:
+    """The cluster of each item, in the order of `parts`."""
+    return list({record["id"]: record["cluster"] for record in main_rows(records)}.values())
+
+
+def by_item(records: Sequence[Record], ids: Sequence[str]) -> list[Record]:
+    """Records in the order of their items; those of one item stay in theirs. So it is the same, whoever shared them."""
+    place = {id: number for number, id in enumerate(ids)}
+    return sorted(records, key=lambda record: place[record["id"]])
 
 
 def write_records(directory: Path, records: list[Record]) -> None:

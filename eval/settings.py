@@ -72,15 +72,24 @@ class ChoiceTask(AskedTask):
     """Mean log-likelihood per byte of each option's text, the letter's log-likelihood, or the written reply. The first
     gives the task's value; the others are shown beside it, with how often they disagree."""
     orders: Positive = 1
-    """Orders of the options, each a rotation of the last; an item's score is their mean."""
+    """Orders of the options, each a rotation of the last, backwards from a full turn on; an item's score is their
+    mean."""
     method: Method = "direct"
     """How a reply is come to: at once, by reasoning aloud, or by arguing for each option and judging the arguments."""
     samples: Positive = 1
     """Replies for each question; the answer is their majority (self-consistency)."""
     vote: bool = False
     """One answer for an item, the majority over orders and samples, instead of the mean of its scores."""
-    temperature: Annotated[float, Field(ge=0)] = 0.7
+    temperature: Annotated[float, Field(gt=0)] = 0.7
     """Of sampled replies; a single one is the likeliest (greedy)."""
+
+    @model_validator(mode="after")
+    def _replies_are_written(self) -> ChoiceTask:
+        if "reply" not in self.scorers and (self.method != "direct" or self.samples > 1 or self.vote):
+            raise ValueError("method, samples and vote are about replies: name reply among scorers")
+        if self.method == "verification-of-choice" and self.shots:
+            raise ValueError("verification-of-choice reads the model's own arguments, no shots")
+        return self
 
 
 class ContinuationTask(AskedTask):
@@ -203,6 +212,40 @@ class EvaluateSettings(Settings):
     """Longest prompt in tokens, and the window of bits per byte."""
 
 
+class CurveSettings(Settings):
+    """Scores the checkpoints of a training stage; leaves their records, one point of the curve for each."""
+
+    kind: Literal["curve"] = "curve"
+    parent: str = Field(alias="from")
+    """Stage whose checkpoints are scored."""
+    tasks: list[NamedTask]
+    """What is measured."""
+    every: Positive
+    """Every which checkpoint is scored."""
+    save_every: Positive | None
+    """Optimizer steps between checkpoints; a quarter of the stage unless given."""
+    chat_template: str | None = None
+    """Text of the chat template that the stage brings; its parent is asked in it too."""
+    max_length: Annotated[int, Field(gt=1)] = 2048
+    """Longest prompt in tokens, and the window of bits per byte."""
+
+
+class DuringSettings(Settings):
+    """A quick suite on the checkpoints of training stages, scored by a process of its own while they train."""
+
+    stages: Annotated[list[str], Field(min_length=1)]
+    """Training stages; their `save_every` says how often there is a checkpoint."""
+    tasks: list[str] = []
+    """Names among `evaluation.tasks`; all of them unless given."""
+    share: Annotated[float, Field(gt=0, le=1)] = 0.1
+    """Share of each task's items, drawn evenly from every group."""
+    every: Positive = 1
+    """Every which checkpoint is scored; the last one always is."""
+    devices: str = ""
+    """Accelerators of the scoring process, as CUDA_VISIBLE_DEVICES names them (`7`). Without any it takes nothing from
+    the ranks but cores, at low priority. On devices of the ranks it needs room beside them."""
+
+
 class EvaluationSettings(Settings):
     """The recipe's evaluation: which tasks, after which stages, against which stage."""
 
@@ -212,7 +255,22 @@ class EvaluationSettings(Settings):
     """Stages whose models are evaluated."""
     against: str | None = None
     """Stage that the others are compared with; the first of `after` unless given."""
+    during: DuringSettings | None = None
+    """A quick suite on checkpoints, while a stage trains."""
+    processes: Positive | None = None
+    """Local processes that share each task's items; all accelerators of the machine unless given, 1 on a machine
+    without. Records do not depend on it."""
     max_length: Annotated[int, Field(gt=1)] = 2048
     """Longest prompt in tokens, and the window of bits per byte."""
     resamples: Count = 10_000
     """Bootstrap resamples for the intervals."""
+
+    @model_validator(mode="after")
+    def _during_knows_its_tasks(self) -> EvaluationSettings:
+        known = [task.name for task in self.tasks]
+        for name in self.during.tasks if self.during else []:
+            if name not in known:
+                raise ValueError(f"during.tasks: {name!r} is none of tasks ({', '.join(known) or 'empty'})")
+        if self.during and not self.tasks:
+            raise ValueError("during needs tasks to take its quick suite from")
+        return self

@@ -15,7 +15,7 @@ from residency.artifact import RunPaths, StageFile, identity_of
 from residency.data import sources
 from residency.data.settings import CorpusSettings, PairsSettings, TokensSettings
 from residency.errors import ResidencyError
-from residency.eval.settings import AskedTask, EvaluateSettings, TaskSettings
+from residency.eval.settings import AskedTask, CurveSettings, EvaluateSettings, TaskSettings
 from residency.eval.shipped import template_text
 from residency.recipes import corpus_graph
 from residency.recipes.base import BaseModelFiles, find_base
@@ -29,6 +29,7 @@ from residency.train.settings import (
 )
 
 TRAINING = ("pretrain", "cpt", "sft", "preference")
+HELD = "held"  # in the attempt of a curve: weights of checkpoints that wait to be scored
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,11 @@ class Plan:
         for name in _in_order(recipe):
             stage = recipe.stages[name]
             if isinstance(stage, TrainingStage):
+                during = recipe.evaluation.during
+                quick = self._quick_suite() if during and name in during.stages else None
                 self._add_training(name, stage)
+                if quick:
+                    self._add_curve(name, stage, *quick)
             elif isinstance(stage, ExportSettings):
                 self._add(name, "export", self._dump(stage), {"model": stage.parent})
             else:
@@ -161,7 +166,69 @@ class Plan:
     def _add_evaluation(
         self, name: str, parent: str, tasks: list[TaskSettings], max_length: int, serves: str
     ) -> None:
-        parents, wordings = {"model": parent}, []
+        parents, wordings = self._add_items(tasks)
+        settings = EvaluateSettings.model_validate({"from": parent, "tasks": tasks, "max_length": max_length})
+        self._add(
+            name,
+            "evaluate",
+            self._dump(settings),
+            {"model": parent, **parents},
+            {"processes": self.recipe.evaluation.processes},
+            serves=serves,
+            source=wordings,
+        )
+
+    def _quick_suite(self) -> tuple[list[TaskSettings], dict[str, str], str]:
+        """The tasks of a curve; their items are there before the stage begins."""
+        evaluation = self.recipe.evaluation
+        assert evaluation.during
+        names, share = evaluation.during.tasks, evaluation.during.share
+        tasks = [
+            task.model_copy(update={"share": share})
+            for task in evaluation.tasks
+            if task.name in names or not names
+        ]
+        return tasks, *self._add_items(tasks)
+
+    def _add_curve(
+        self,
+        name: str,
+        stage: TrainingStage,
+        tasks: list[TaskSettings],
+        parents: dict[str, str],
+        wordings: str,
+    ) -> None:
+        """The records of a stage's checkpoints. The stage holds their weights for it."""
+        evaluation, curve = self.recipe.evaluation, f"{name}-curve"
+        assert evaluation.during
+        every = evaluation.during.every
+        settings = CurveSettings.model_validate(
+            {
+                "from": name,
+                "tasks": tasks,
+                "every": every,
+                "save_every": stage.save_every,
+                "chat_template": self.stages[name].settings["chat_template"],
+                "max_length": evaluation.max_length,
+            }
+        )
+        parents = {"start": stage.parent, "model": name, **parents}
+        execution = {"devices": evaluation.during.devices}
+        self._add(curve, "curve", self._dump(settings), parents, execution, serves=name, source=wordings)
+        if not self.stages[curve].finished:
+            held = self.stages[curve].attempt.relative_to(self.paths.root) / HELD
+            self.stages[name].execution["hold"] = {"directory": str(held), "every": every}
+
+    def curve_of(self, stage: PlannedStage) -> PlannedStage | None:
+        """The stage that scores the checkpoints of a training stage."""
+        return next(
+            (one for one in self.stages.values() if one.kind == "curve" and one.serves == stage.name), None
+        )
+
+    def _add_items(self, tasks: list[TaskSettings]) -> tuple[dict[str, str], str]:
+        """Role to stage of the corpora that the tasks read, and a digest of the tasks' wordings."""
+        parents: dict[str, str] = {}
+        wordings: list[str] = []
         for task in tasks:
             for role, corpus in corpora_of(task).items():
                 if isinstance(corpus, str):
@@ -173,15 +240,7 @@ class Plan:
                 parents[f"{role}:{task.name}"] = made
             if isinstance(task, AskedTask):
                 wordings += [template_text(template) for template in task.templates]
-        settings = EvaluateSettings.model_validate({"from": parent, "tasks": tasks, "max_length": max_length})
-        self._add(
-            name,
-            "evaluate",
-            self._dump(settings),
-            parents,
-            serves=serves,
-            source=identity_of(wordings=wordings),
-        )
+        return parents, identity_of(wordings=wordings)
 
     def _add(
         self,
@@ -196,9 +255,10 @@ class Plan:
         outside: dict[str, tuple[Path, str]] | None = None,
     ) -> None:
         outside = dict(outside or {})
-        if self.base and parents.get("model") == "base":
-            parents = {role: parent for role, parent in parents.items() if role != "model"}
-            outside["model"] = (self.base.directory, self.base.identity)
+        if self.base:
+            for role in [role for role, parent in parents.items() if parent == "base"]:
+                outside[role] = (self.base.directory, self.base.identity)
+            parents = {role: parent for role, parent in parents.items() if role not in outside}
         identities = {role: self.stages[parent].identity for role, parent in parents.items()}
         identities |= {role: identity for role, (_, identity) in outside.items()}
         identity = identity_of(kind=kind, settings=settings, parents=identities, source=source)
@@ -245,7 +305,7 @@ class Plan:
 
     def _dump(self, settings: Any, exclude: set[str] | None = None) -> dict[str, Any]:
         dump = settings.model_dump(mode="json", exclude=exclude, by_alias=True)
-        if isinstance(settings, EvaluateSettings):
+        if isinstance(settings, EvaluateSettings | CurveSettings):
             for task in dump["tasks"]:
                 for role in ("items", "shots_from", "validation"):
                     if isinstance(task.get(role), dict) and task[role]["seed"] is None:
@@ -298,6 +358,13 @@ def _in_order(recipe: Recipe) -> list[str]:
             raise ResidencyError(
                 f"stages.{name}.from = {stage.parent!r}: no such stage",
                 cure=f"Known: {', '.join(sorted(known))}",
+            )
+    for name in recipe.evaluation.during.stages if recipe.evaluation.during else []:
+        if not isinstance(recipe.stages.get(name), TrainingStage):
+            trained = [name for name, stage in recipe.stages.items() if isinstance(stage, TrainingStage)]
+            raise ResidencyError(
+                f"evaluation.during.stages: {name!r} is no training stage",
+                cure=f"Known: {', '.join(trained) or 'none'}",
             )
     for name in recipe.evaluation.after + ([recipe.evaluation.against] if recipe.evaluation.against else []):
         if name not in recipe.stages:

@@ -8,6 +8,7 @@ match is ever resumed: DeepSpeed unpickles its files, so bytes that this attempt
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -15,12 +16,33 @@ from residency.artifact import StageFile, file_digests, write_json
 from residency.errors import Exit, ResidencyError
 
 SEAL = "seal.json"
+WEIGHTS = (".safetensors", ".json", ".jinja", ".model", ".txt")  # with configuration and tokenizer
+NO_WEIGHTS = (SEAL, "trainer_state.json")
 
 
 def seal(checkpoint: Path, identity: str) -> None:
     """Declare a checkpoint whole. Call on one rank, after all ranks have written."""
     files = {name: entry for name, entry in file_digests(checkpoint).items() if Path(name).name != SEAL}
     write_json(checkpoint / SEAL, {"identity": identity, "files": files})
+
+
+def hold(checkpoint: Path, kept: Path) -> None:
+    """Keep the weights of a sealed checkpoint under another name, so that they outlive its pruning.
+
+    Hard links, which cost nothing, or copies where the file system has none. Whole or not at all.
+    """
+    if kept.exists():
+        return
+    beside = kept.with_name(f".{kept.name}")
+    shutil.rmtree(beside, ignore_errors=True)
+    beside.mkdir(parents=True)
+    for path in checkpoint.iterdir():
+        if path.is_file() and path.suffix in WEIGHTS and path.name not in NO_WEIGHTS:
+            try:
+                os.link(path, beside / path.name)
+            except OSError:
+                shutil.copyfile(path, beside / path.name)
+    beside.rename(kept)
 
 
 def newest_whole(attempt: Path, stage: StageFile) -> tuple[Path | None, list[str]]:

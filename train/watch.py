@@ -14,7 +14,8 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from residency import events
 from residency.artifact import RunPaths, StageFile, report_attempt
 from residency.errors import Exit, ResidencyError
-from residency.train.checkpoint import seal
+from residency.train.checkpoint import hold, seal
+from residency.train.lora import MERGED
 
 
 class FiniteLoss:
@@ -106,7 +107,26 @@ class Watch(TrainerCallback):
             seal(checkpoint, self.stage.identity)
             events.emit(self.events, "checkpoint", self.stage.name, step=state.global_step)
             report_attempt(self.attempt, step=state.global_step)
+            self._hold(checkpoint, args, state)
         torch.distributed.barrier(group=self._group)
+
+    def _hold(self, checkpoint: Path, args: TrainingArguments, state: TrainerState) -> None:
+        """Keep what is to be scored beside the training, which never stops for it. Checkpoints of a signal are not."""
+        wanted = self.stage.execution.get("hold")
+        if not wanted:
+            return
+        last = state.global_step == state.max_steps
+        if not last and state.global_step % (int(args.save_steps) * wanted["every"]):
+            return
+        kept = self.stage.run / wanted["directory"]
+        try:
+            merged = self.attempt / MERGED
+            if merged.exists():  # what the adapters stand on is gone when the stage ends
+                hold(merged, kept / "base")
+            hold(checkpoint, kept / f"step-{state.global_step}")
+        except OSError as error:
+            reason = error.strerror or str(error)
+            events.emit(self.events, "hold_failed", self.stage.name, step=state.global_step, reason=reason)
 
 
 class FirstStepIsLog2(TrainerCallback):

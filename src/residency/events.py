@@ -4,7 +4,9 @@ The live display, the report and `residency status` read this file; nothing else
 written by one `write` on a file opened for appending, so lines of several processes never mix.
 
 Events: `stage_started`, `step` (step, steps, loss, learning_rate, tokens, tokens_per_second, seconds_left),
-`checkpoint` (step), `stage_finished` (seconds), `stage_skipped`, `stage_failed` (reason, exit_code).
+`checkpoint` (step), `hold_failed` (step, reason), `checkpoint_scored` (of: the training stage, step, task, n, value,
+low, high), `task_scored` (task, value, n, seconds), `stage_finished` (seconds), `stage_skipped`, `stage_failed` (reason,
+exit_code).
 """
 
 from __future__ import annotations
