@@ -169,7 +169,9 @@ def reading_grade(reply: str, item: Item) -> Statistics:
     `0.39 words / sentences + 11.8 syllables / words - 15.59`. A reply without English words is not graded.
 
     Syllables are groups of vowels, less a silent final e: on MedQuAD's answers and aci-bench's notes their sum is 1 %
-    below that of the CMU dictionary, of the words that it has. Source: Kincaid et al. 1975, Navy Research Branch Report 8-75.
+    below that of the CMU dictionary, of the words that it has.
+
+    Source: Kincaid et al. 1975, Navy Research Branch Report 8-75.
     """
     said = re.findall(r"[a-z]+(?:['’][a-z]+)*", reply.lower())
     if not said:
