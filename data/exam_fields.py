@@ -7,7 +7,7 @@ import hashlib
 import re
 from typing import Any
 
-from residency.data.exam_settings import STEM, ExamFields
+from residency.data.exam_settings import STEM, EntityTags, ExamFields
 from residency.data.fields import Row, RowError, messages, text, texts, wrong
 
 WORD = re.compile(r"\w+")
@@ -19,6 +19,8 @@ def of_fields(row: Row, exam: ExamFields) -> Row:
     Raises:
         RowError: a field is missing or wrong.
     """
+    if exam.entities:
+        return {"cluster": cluster_of_id(row["id"]), **_tagged(row, exam.entities)}
     assert exam.question is not None
     question = at(row, exam.question)
     flat: Row = {"id": row["id"], exam.question: question}
@@ -55,9 +57,20 @@ def added(row: Row, made: Row, exam: ExamFields) -> Row:
     if exam.cluster:
         made["cluster"] = stem_of(made["prompt"]) if exam.cluster == STEM else str(at(row, exam.cluster))
     facts = {name: at(row, path) for name, path in exam.facts.items()}
-    if exam.choices and exam.answers:
-        facts["classes"] = exam.choices
+    facts = {**made.get("facts", {}), **exam.constants, **facts}
     return made | ({"facts": facts} if facts else {})
+
+
+def is_asked_for(row: Row, exam: ExamFields | None) -> bool:
+    """Whether a row's fields have the values that `only` wants.
+
+    Raises:
+        RowError: there is no such field.
+    """
+    for path, wanted in (exam.only if exam else {}).items():
+        if at(row, path) not in (wanted if isinstance(wanted, list) else [wanted]):
+            return False
+    return True
 
 
 def at(row: Row, path: str) -> Any:
@@ -156,3 +169,33 @@ def _answers(row: Row, path: str) -> list[str]:
     if not all(isinstance(name, str | int | float) and not isinstance(name, bool) for name in flat):
         raise wrong(row, path, value, "a text, a number or a list of them")
     return [str(name) for name in flat]
+
+
+def _tagged(row: Row, entities: EntityTags) -> Row:
+    """Question, answers and facts of a tagged sentence; a stray `I-` begins an entity, as in conlleval."""
+    tokens = texts(row, entities.tokens, at(row, entities.tokens))
+    tags = at(row, entities.tags)
+    if not isinstance(tags, list) or len(tags) != len(tokens):
+        raise wrong(row, entities.tags, tags, f"a list of {len(tokens)} tags, as many as tokens")
+    spans: list[tuple[int, int, str]] = []
+    start, before = 0, "O"
+    for token, tag in zip(tokens, tags, strict=True):
+        name = entities.names[tag] if isinstance(tag, int) and 0 <= tag < len(entities.names) else tag
+        if name not in entities.names:
+            raise wrong(
+                row, entities.tags, tag, f"0 to {len(entities.names) - 1} or {', '.join(entities.names)}"
+            )
+        kind, end = name[2:], start + len(token)
+        if name.startswith("I-") and before[2:] == kind:
+            spans[-1] = (spans[-1][0], end, kind)
+        elif kind:
+            spans.append((start, end, kind))
+        start, before = end + 1, name
+    text = " ".join(tokens)
+    asked = [span for span in spans if entities.type in (None, span[2])]
+    names = "; ".join(dict.fromkeys(text[first:last] for first, last, _ in asked)) or "none"
+    return {
+        "prompt": text,
+        "answers": [names],
+        "facts": {"text": text, "spans": [list(span) for span in asked]},
+    }

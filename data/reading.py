@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from residency.data import contrast, parts, sources
+from residency.data import contrast, exam_fields, parts, sources
 from residency.data.batch import pieces
 from residency.data.faults import Fault
 from residency.data.fields import RowError
@@ -23,6 +23,7 @@ from residency.data.settings import CorpusSettings
 from residency.errors import ResidencyError
 
 Row = dict[str, Any]
+NOT_ASKED_FOR = "not asked for"  # by `exam.only`
 FAULTY = 0.01  # share of faults that is too many
 
 
@@ -61,7 +62,9 @@ class Reading:
         for found in self._found(rank):
             self.counts["rows"] += 1
             made = self._made(found)
-            if isinstance(made, Fault):
+            if made is None:
+                self.dropped[NOT_ASKED_FOR] += 1
+            elif isinstance(made, Fault):
                 self.counts["faults"] += 1
                 self.dropped[made.reason] += 1
                 self.first_fault = self.first_fault or made.detail
@@ -75,16 +78,18 @@ class Reading:
     def _found(self, rank: int) -> Iterator[Row | Fault]:
         if not self.files:
             return sources.read(self.settings, self.seed, strict=False)
-        return sources.read_file(*self.files[rank], strict=False)
+        return sources.split(sources.read_file(*self.files[rank], strict=False), self.settings)
 
-    def _made(self, row: Row | Fault) -> Row | Fault:
-        """A source's row in the form of the corpus, or what is wrong with it."""
+    def _made(self, row: Row | Fault) -> Row | Fault | None:
+        """A source's row in the form of the corpus, what is wrong with it, or None where `exam.only` leaves it out."""
         if isinstance(row, Fault):
             return row
         settings, id = self.settings, str(row["id"]).encode("utf-8", "replace").decode()
         try:
             if self.files and settings.text is not None:
                 row = sources.only_text(row, settings.text)
+            if not exam_fields.is_asked_for(row, settings.exam):
+                return None
             if (schema := recognise(row, settings.turns, settings.exam)) != self.schema:
                 return Fault(
                     id,

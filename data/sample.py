@@ -7,7 +7,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from itertools import islice
 
-from residency.data import sources
+from residency.data import exam_fields, sources
 from residency.data.batch import pieces
 from residency.data.faults import Fault
 from residency.data.fields import Row, RowError
@@ -50,6 +50,8 @@ def take(settings: CorpusSettings, seed: int) -> Sample:
             faults.append((row.reason, row.detail))
             continue
         try:
+            if not exam_fields.is_asked_for(row, settings.exam):
+                continue
             # The first row that is recognised says what the corpus is.
             sample = sample or Sample(*_recognised(row, settings))
             made = normalise(row, sample.schema, settings.turns, settings.exam)
@@ -78,7 +80,7 @@ def take(settings: CorpusSettings, seed: int) -> Sample:
 def _recognised(row: Row, settings: CorpusSettings) -> tuple[Schema, str]:
     if settings.turns:
         return "messages", f"turns name the fields {settings.turns.user} and {settings.turns.assistant}"
-    if settings.exam and settings.exam.question:
-        return recognise(row, None, settings.exam), f"exam names the field {settings.exam.question}"
+    if settings.exam and settings.exam.is_whole:
+        return recognise(row, None, settings.exam), "exam names its fields"
     layout, fields = layout_of(row)
     return layout.schema, f"{layout.name}, by its {'fields' if fields[1:] else 'field'} {', '.join(fields)}"

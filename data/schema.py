@@ -103,7 +103,7 @@ def recognise(row: Row, turns: Turns | None, exam: ExamFields | None = None) -> 
     Raises:
         RowError: no form fits its fields.
     """
-    if exam and exam.question:
+    if exam and exam.is_whole:
         return "choice" if exam.is_choice else "answer"
     return "messages" if turns else layout_of(row)[0].schema
 
@@ -121,7 +121,7 @@ def normalise(row: Row, schema: Schema, turns: Turns | None = None, exam: ExamFi
     if turns:
         said = (("user", turns.user), ("assistant", turns.assistant))
         return kept | {"messages": [{"role": role, "content": text(row, key)} for role, key in said]}
-    if exam and exam.question:
+    if exam and exam.is_whole:
         return exam_fields.added(row, kept | exam_fields.of_fields(row, exam), exam)
     layout, fields = layout_of(row)
     if layout.schema != schema:

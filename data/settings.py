@@ -61,6 +61,8 @@ class CorpusSettings(Settings):
     """Question form of generated exam items."""
     text: str | None = None
     """Field that holds running text, where it is not called `text`."""
+    split_before: Annotated[str, Field(min_length=1)] | None = None
+    """Running text is cut before each line that begins so (`## `), and each piece is a row: for a book in one row."""
     turns: Turns | None = None
     """Fields that make a dialogue."""
     rejected: Rejected | None = None
@@ -119,6 +121,8 @@ class CorpusSettings(Settings):
     def _rows_are_read_in_one_way(self) -> CorpusSettings:
         if self.exam and (self.turns or self.text):
             raise ValueError("exam, turns and text exclude each other: rows are read in one way")
+        if self.split_before and (self.exam or self.turns):
+            raise ValueError("split_before is for running text")
         return self
 
     @model_validator(mode="after")

@@ -112,6 +112,7 @@ def read(settings: CorpusSettings, seed: int, *, strict: bool = True) -> Iterato
         found: Iterable[Row | Fault] = _world_rows(settings, seed)
     else:
         found = chain.from_iterable(formats.rows(path, name) for path, name in named(files))
+    found = split(found, settings)
     if settings.text is not None:
         field = settings.text
         found = (row if isinstance(row, Fault) else only_text(row, field) for row in found)
@@ -138,6 +139,18 @@ def named(files: list[Path]) -> list[tuple[Path, str]]:
     return [
         (path, name if stem in shared else stem) for path, name, stem in zip(files, names, stems, strict=True)
     ]
+
+
+def split(found: Iterable[Row | Fault], settings: CorpusSettings) -> Iterator[Row | Fault]:
+    """Rows of running text cut by `split_before`, with ids `<id>.<number>`; rows as they are without it."""
+    key = settings.text or "text"
+    for row in found:
+        if settings.split_before is None or isinstance(row, Fault) or not isinstance(row.get(key), str):
+            yield row
+            continue
+        cut = re.split(rf"^(?={re.escape(settings.split_before)})", row[key], flags=re.MULTILINE)
+        for number, piece in enumerate(filter(str.strip, cut), 1):
+            yield {**row, "id": f"{row['id']}.{number}", key: piece}
 
 
 def _strict(found: Iterable[Row | Fault]) -> Iterator[Row]:

@@ -214,3 +214,11 @@ def test_a_corpus_that_its_steps_empty(make_corpus: Any) -> None:
     steps = [{"kind": "language", "keep": ["fr"]}, {"kind": "duplicates"}]
     with pytest.raises(ResidencyError, match=r"corpus n: no train rows in .*language_"):
         make_corpus("n", [{"id": "a", "text": "The liver makes bile every day."}], steps=steps)
+
+
+def test_a_book_in_one_row_is_cut_before_its_headings(make_corpus: Any) -> None:
+    text = "# Book\n\n## One\nText ## of\n### Part\none.\n## Two\nMore."
+    made = make_corpus("book", [{"id": "b", "text": text}], split_before="## ")
+    found = list(corpus.rows(made, "train"))
+    assert [row["id"] for row in found] == ["b.1", "b.2", "b.3"]
+    assert "".join(row["text"] for row in found) == text

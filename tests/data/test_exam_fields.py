@@ -72,9 +72,8 @@ def test_reference_answers_of_every_form(value: Any, path: str, answers: list[st
 
 def test_classes_messages_and_statements_without_answers() -> None:
     row = {"q": [{"role": "user", "content": "Q"}], "label": "yes", "points": [1]}
-    assert made(row, question="q", answers="label", choices=["yes", "no"])["facts"] == {
-        "classes": ["yes", "no"]
-    }
+    classes = {"classes": ["yes", "no"]}
+    assert made(row, question="q", answers="label", constants=classes)["facts"] == classes
     assert made(row, question="q", facts={"criteria": "points"}, cluster="stem") == {
         "id": "x", "cluster": stem_of("q"), "prompt": row["q"], "facts": {"criteria": [1]},
     }  # fmt: skip
@@ -136,6 +135,45 @@ def test_wrong_items_are_named(row: dict[str, Any], complaint: str) -> None:
 def test_settings_that_contradict_each_other(fields: dict[str, Any], complaint: str) -> None:
     with pytest.raises(ValidationError, match=complaint):
         ExamFields.model_validate(fields)
+
+
+TAGS = ["O", "B-Chemical", "B-Disease", "I-Disease", "I-Chemical"]
+
+
+@pytest.mark.parametrize(
+    ("type", "answer", "spans"),
+    [
+        ("Disease", "renal failure; gout", [[0, 13, "Disease"], [28, 32, "Disease"]]),
+        ("Chemical", "iron", [[17, 21, "Chemical"]]),
+        ("Gene", "none", []),
+        (None, "renal failure; iron; gout", [[0, 13, "Disease"], [17, 21, "Chemical"], [28, 32, "Disease"]]),
+    ],
+)
+def test_tagged_sentences_ask_for_their_entities(type: str | None, answer: str, spans: list[Any]) -> None:
+    tokens = ["renal", "failure", "by", "iron", ",", "not", "gout"]
+    entities = {"tokens": "tokens", "tags": "tags", "names": TAGS, "type": type}
+    row = {"tokens": tokens, "tags": [2, 3, 0, "B-Chemical", 0, 0, 3]}
+    text = "renal failure by iron , not gout"
+    assert made(row, entities=entities) == {
+        "id": "x", "cluster": "x", "prompt": text, "answers": [answer], "facts": {"text": text, "spans": spans},
+    }  # fmt: skip
+    with pytest.raises(RowError, match=r"tags is \[0\] \(list\), expected a list of 7 tags"):
+        made({**row, "tags": [0]}, entities=entities)
+    with pytest.raises(RowError, match=r"tags is 5 \(int\), expected 0 to 4 or O, B-Chemical"):
+        made({**row, "tags": [5] * 7}, entities=entities)
+
+
+def test_only_some_rows_are_asked_for(make_corpus: Corpus) -> None:
+    lines = [
+        {"q": f"Q{n}", "k": "A", "c": kind, "n": n} for n, kind in enumerate(("health", "law", "biology"))
+    ]
+    exam: dict[str, Any] = {"question": "q", "choices": ["a", "b"], "answer": "k"}
+    for only, wanted in (({"c": "health"}, ["Q0"]), ({"c": ["law", "biology"], "n": [0, 2]}, ["Q2"])):
+        corpus = make_corpus(f"only{len(only)}", lines, exam={**exam, "only": only})
+        assert [row["prompt"] for row in rows(corpus, "train")] == wanted
+        assert json.loads((corpus / "manifest.json").read_text())["measured"]["dropped"] == {
+            "not asked for": 2
+        }
 
 
 TERMS = [
