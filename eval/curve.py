@@ -1,6 +1,6 @@
 """The curve of a training stage: a quick suite on each of its checkpoints, while it trains or afterwards.
 
-    python -m residency.eval.curve --beside runs/NAME/cpt-curve-1a2b3c4d.attempt   while the stage trains
+    python -m residency.eval.curve --beside runs/NAME/cpt-curve-1a2b3c4d.attempt   until the stage has trained
     python -m residency.eval.curve runs/NAME/cpt-curve-1a2b3c4d.attempt            what is left, and the artifact
 
 The training stage holds the weights of its checkpoints in the attempt of its curve, `held/step-N`, so pruning takes
@@ -37,13 +37,12 @@ from residency.eval.candidate import Candidate
 from residency.eval.evaluate import Questions, passport_of
 from residency.eval.measures import measure
 from residency.eval.records import Record, clusters_of, parts, write_records
-from residency.eval.settings import CurveSettings
+from residency.eval.settings import ENDED, HELD, CurveSettings
 from residency.eval.statistics import ratio_bootstrap
 from residency.events import emit
 from residency.model import base_of
 
-ENDED = "training-ended"  # the flag that the chain leaves when the ranks have ended
-HELD, POINT = "held", "point.json"
+POINT = "point.json"
 POLL_SECONDS = 0.2
 LOW_PRIORITY = 10  # niceness; the ranks wait for each other, so what one loses all lose
 RESAMPLES = 1000  # for the interval in the event; the report draws its own
@@ -90,24 +89,19 @@ def run(attempt: Path) -> Path:
         return series.finish()
 
 
-def run_beside(attempt: Path) -> Path | None:
-    """Score checkpoints as they come, until the training ends; the artifact, or None where it ended unfinished."""
+def run_beside(attempt: Path) -> None:
+    """Score checkpoints as they come, until the training ends; `run` does what is left then."""
     starter = os.getppid()
-    while not (attempt / "stage.json").exists():
+    while not (attempt / "stage.json").exists() and os.getppid() == starter:
         time.sleep(POLL_SECONDS)
     with _alone(attempt) as finished:
         if finished:
-            return finished
+            return
         stage = StageFile.model_validate_json((attempt / "stage.json").read_text())
         series = _Series(attempt, stage)
-        while True:
-            trained = series.trained  # looked at first: what is held after this is seen in the next round
-            ended = trained or (attempt / ENDED).exists() or os.getppid() != starter
-            found = next(series.waiting(), None)
-            if found:
+        while not (series.trained or (attempt / ENDED).exists() or os.getppid() != starter):
+            if found := next(series.waiting(), None):
                 series.score(*found)
-            elif ended:
-                return series.finish() if trained else None
             else:
                 time.sleep(POLL_SECONDS)
 

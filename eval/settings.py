@@ -13,6 +13,9 @@ Scorer = Literal["option-text", "letter", "reply"]
 Method = Literal["direct", "chain-of-thought", "verification-of-choice"]
 Domain = Literal["medicine", "general", "safety", "control"]
 Positive = Annotated[int, Field(gt=0)]
+# Names in the attempt of a curve.
+HELD = "held"  # weights of checkpoints that wait to be scored
+ENDED = "training-ended"  # the flag that the chain leaves when the ranks have ended
 
 
 class Task(Settings):
@@ -130,7 +133,7 @@ class VarianceTask(AskedTask):
     """How far several sampled replies to one question lie apart (EigenScore): a sign of hallucination."""
 
     kind: Literal["variance"] = "variance"
-    samples: Positive = 10
+    samples: Annotated[int, Field(ge=2)] = 10
     """Replies for each question."""
     temperature: Annotated[float, Field(gt=0)] = 0.7
     """Of the sampled replies."""

@@ -21,6 +21,7 @@ from typing import Any
 from residency import events
 from residency.artifact import RunPaths, check_files, open_attempt, read_stage, write_json
 from residency.errors import Exit, ResidencyError
+from residency.recipes import beside
 from residency.recipes.plan import Plan, PlannedStage
 from residency.recipes.progress import Progress
 from residency.recipes.schema import Recipe
@@ -32,6 +33,7 @@ IN_PROCESS = {
     "pairs": "residency.data.pairs",
     "scratch": "residency.train.scratch",
     "evaluate": "residency.eval.evaluate",
+    "curve": "residency.eval.curve",
     "export": "residency.train.export",
 }
 SPARE_BYTES = 64 * 2**20
@@ -91,22 +93,43 @@ def _bring(plan: Plan, stage: PlannedStage, progress: Progress, verify: bool) ->
     progress.started(stage)
     started = time.monotonic()
     try:
-        if stage.trains:
-            processes = local_processes(stage.execution["engine"]["processes"])
-            launch(attempt, processes, plan.paths.logs / f"{stage.name}.log", progress.update)
-        else:
-            run_in_process(attempt)
+        fault = _start(plan, stage, attempt, progress)
     except (ResidencyError, OSError) as error:
-        fault = error if isinstance(error, ResidencyError) else _environment(attempt, error)
+        known = error if isinstance(error, ResidencyError) else _environment(attempt, error)
         events.emit(
-            plan.paths.events, "stage_failed", stage.name, reason=str(fault), exit_code=int(fault.code)
+            plan.paths.events, "stage_failed", stage.name, reason=str(known), exit_code=int(known.code)
         )
-        raise fault from error
+        raise known from error
+    if fault:
+        events.emit(
+            plan.paths.events, "stage_failed", stage.name, reason=fault, exit_code=int(Exit.OUR_FAULT)
+        )
+        progress.noted(stage, fault)
+        return True
     assert stage.finished, f"stage {stage.name} ended without its artifact"
     seconds = round(time.monotonic() - started, 2)
     events.emit(plan.paths.events, "stage_finished", stage.name, seconds=seconds)
     progress.finished(stage, seconds)
     return True
+
+
+def _start(plan: Plan, stage: PlannedStage, attempt: Path, progress: Progress) -> str | None:
+    """Run a stage in the way of its kind; returns why it failed where the chain goes on without it."""
+    log = plan.paths.logs / f"{stage.name}.log"
+    if stage.trains:
+        processes = local_processes(stage.execution["engine"]["processes"])
+        with beside.scoring(plan, stage, processes):
+            launch(attempt, processes, log, progress.update)
+    elif stage.kind == "curve":
+        return beside.finish(plan, stage)
+    elif (
+        stage.kind == "evaluate"
+        and (ranks := local_processes(stage.execution["processes"], "evaluation.processes")) > 1
+    ):
+        launch(attempt, ranks, log, progress.update, module="residency.eval.worker")
+    else:
+        run_in_process(attempt)
+    return None
 
 
 def run_in_process(attempt: Path) -> Path:

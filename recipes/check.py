@@ -40,6 +40,8 @@ def check(plan: Plan, *, here: bool = True) -> list[str]:
         if isinstance(stage, TrainingStage):
             notes += _check_training(plan, name, stage, here)
     notes += _check_base(plan)
+    if here:
+        local_processes(plan.recipe.evaluation.processes, "evaluation.processes")
     notes += gates.check(plan)
     _check_trackers(plan, here)
     return list(dict.fromkeys(notes))

@@ -15,7 +15,7 @@ from residency.artifact import RunPaths, StageFile, identity_of
 from residency.data import sources
 from residency.data.settings import CorpusSettings, PairsSettings, TokensSettings
 from residency.errors import ResidencyError
-from residency.eval.settings import AskedTask, CurveSettings, EvaluateSettings, TaskSettings
+from residency.eval.settings import HELD, AskedTask, CurveSettings, EvaluateSettings, TaskSettings
 from residency.eval.shipped import template_text
 from residency.recipes import corpus_graph
 from residency.recipes.base import BaseModelFiles, find_base
@@ -29,7 +29,6 @@ from residency.train.settings import (
 )
 
 TRAINING = ("pretrain", "cpt", "sft", "preference")
-HELD = "held"  # in the attempt of a curve: weights of checkpoints that wait to be scored
 
 
 @dataclass(frozen=True)

@@ -77,6 +77,11 @@ class Progress:
             )
         )
 
+    def noted(self, stage: PlannedStage, fault: str) -> None:
+        """A stage failed that nothing else needs."""
+        self._close()
+        self.console.print(Text.assemble(("! ", "yellow"), f"{stage.name:{self.width}}  {fault}"))
+
     def _newest_step(self) -> dict[str, Any] | None:
         """The last `step` of the current stage among the events since the last look."""
         newest = None
@@ -120,6 +125,10 @@ def _summary(stage: PlannedStage) -> str:
         case "evaluate":
             scores = {name: task["value"] for name, task in measured.get("tasks", {}).items()}
             return "  ".join(f"{name} {value:.3f}" for name, value in scores.items())
+        case "curve":
+            first, last = measured["points"][0]["tasks"], measured["points"][-1]["tasks"]
+            ends = [f"{name} {first[name]['value']:.3f} to {last[name]['value']:.3f}" for name in first]
+            return f"{len(measured['points'])} points  " + "  ".join(ends)
     if "loss" in measured:
         engine = measured["engine"]
         return (

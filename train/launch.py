@@ -1,4 +1,4 @@
-"""Starts the ranks of a training stage on this machine: torchrun on `residency.train.worker`, its output to a log."""
+"""Starts the ranks of a stage on this machine: torchrun on a worker, `residency.train.worker`, its output to a log."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from residency.errors import Exit, ResidencyError
 POLL_SECONDS = 0.2
 
 
-def local_processes(wanted: int | None) -> int:
+def local_processes(wanted: int | None, key: str = "engine.processes") -> int:
     """Ranks to start here: as asked, else one per accelerator, else one.
 
     Raises:
@@ -28,8 +28,8 @@ def local_processes(wanted: int | None) -> int:
     room = accelerators or len(os.sched_getaffinity(0))
     if wanted and wanted > room:
         raise ResidencyError(
-            f"engine.processes = {wanted}: this machine has {room} {'accelerators' if accelerators else 'cores'}",
-            cure=f"Set engine.processes to {room} or less",
+            f"{key} = {wanted}: this machine has {room} {'accelerators' if accelerators else 'cores'}",
+            cure=f"Set {key} to {room} or less",
         )
     return wanted or accelerators or 1
 
@@ -68,8 +68,18 @@ def _forwarding(attempt: Path, process: subprocess.Popen[bytes]) -> Iterator[lis
             signal.signal(number, handler)
 
 
-def launch(attempt: Path, processes: int, log: Path, watch: Callable[[], None]) -> None:
+def launch(
+    attempt: Path,
+    processes: int,
+    log: Path,
+    watch: Callable[[], None],
+    *,
+    module: str = "residency.train.worker",
+) -> None:
     """Run the stage to its end; `watch` is called while it runs.
+
+    Args:
+        module: the program of every rank; it gets the attempt.
 
     Raises:
         ResidencyError: the stage ended without its artifact; the code is the worker's own.
@@ -79,7 +89,7 @@ def launch(attempt: Path, processes: int, log: Path, watch: Callable[[], None]) 
     command = [
         sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}",
         "--signals-to-handle=SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1",
-        "-m", "residency.train.worker", str(attempt),
+        "-m", module, str(attempt),
     ]  # fmt: skip
     with log.open("ab") as output:
         process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
