@@ -16,8 +16,10 @@ from typing import Any
 
 from residency.artifact import identity_of, sha256
 from residency.eval.records import FILE, Record, read_table, write_records
-from residency.eval.settings import AskedTask, TaskSettings
+from residency.eval.settings import AskedTask, RubricTask, TaskSettings
 from residency.eval.shipped import template_text
+
+WRITTEN = ("answer", "rubric", "variance")  # kinds whose records hold what a model wrote
 
 
 def model_key(model: Path, max_length: int) -> dict[str, Any]:
@@ -55,7 +57,26 @@ def path_of(runs: Path, task: TaskSettings, items: dict[str, str], key: dict[str
     """
     asked = task.model_dump(mode="json", exclude={"title", "domain", "margin"})
     wordings = [template_text(text) for text in task.templates] if isinstance(task, AskedTask) else []
-    return runs / ".records" / identity_of(task=asked, wordings=wordings, items=items, model=key["key"])[:32]
+    judge = _judge_key(task, key["max_length"]) if task.kind == "rubric" else {}
+    asked |= {"backend": _backend()} if task.kind in WRITTEN or "reply" in asked.get("scorers", ()) else {}
+    return (
+        runs
+        / ".records"
+        / identity_of(task=asked, wordings=wordings, items=items, model=key["key"], **judge)[:32]
+    )
+
+
+def _judge_key(task: RubricTask, max_length: int) -> dict[str, str]:
+    from residency.eval.judge import directory_of
+
+    assert task.judge is not None, "refused before"
+    return {"judge": model_key(directory_of(task.judge), max_length)["key"]}
+
+
+def _backend() -> str:
+    from residency.eval.generate import WRITER, backend
+
+    return f"{backend()} {WRITER}"
 
 
 def read(path: Path, task: TaskSettings) -> list[Record] | None:

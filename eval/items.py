@@ -18,7 +18,7 @@ from typing import Any
 from residency.errors import ResidencyError
 from residency.eval.prompt import Asked, Row
 from residency.eval.rows import cluster_of
-from residency.eval.settings import Task
+from residency.eval.settings import AskedTask, Task
 
 
 @dataclass(frozen=True)
@@ -103,6 +103,59 @@ def piece(tokenizer: Any, prompt: str, continuation: str, *, bos: bool) -> Piece
     alone, joint = start + encode(tokenizer, prompt), start + encode(tokenizer, prompt + continuation)
     shared = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(alone, joint, strict=False)))
     return Piece(joint, max(1, min(shared, len(joint) - 1)))
+
+
+def fit_prompt(
+    task: AskedTask,
+    row: Row,
+    tokenizer: Any,
+    max_length: int,
+    solved: list[Row],
+    asked: Callable[[list[Row]], Asked],
+) -> Item:
+    """The item of a row that is answered in writing: its one piece is the prompt, and nothing of it is scored.
+
+    Room is left for the reply; the oldest solved examples give way first, then the prompt's left end.
+
+    Args:
+        solved: examples, oldest first.
+        asked: the question behind the examples that are left.
+
+    Raises:
+        ResidencyError: the reply alone fills `max_length`.
+    """
+    room = max_length - task.max_new_tokens
+    if room < 2:
+        raise ResidencyError(
+            f"task {task.name}: max_new_tokens = {task.max_new_tokens} leaves no room for a question in max_length "
+            f"{max_length}",
+            cure="Lower max_new_tokens, or raise evaluation.max_length where the model's window allows it",
+        )
+    for cut in range(len(solved) + 1):
+        question = asked(solved[cut:])
+        ids = prompt_ids(tokenizer, question)
+        if len(ids) <= room:
+            break
+    cut_tokens = max(0, len(ids) - room)
+    ids = ids[:1] + ids[1 + cut_tokens :]
+    return Item(
+        id=row["id"],
+        cluster=cluster_of(row),
+        pieces=[Piece(ids, len(ids))],
+        sizes=[0],
+        answer=row.get("answer"),
+        digest=digest_of([question.prompt]),
+        group=str(row.get("group") or ""),
+        shown=question.shown,
+        cut_shots=cut,
+        cut_tokens=cut_tokens,
+    )
+
+
+def prompt_ids(tokenizer: Any, question: Asked) -> list[int]:
+    """Token ids of a question, as `piece` has them; a chat template writes its own BOS."""
+    start = [tokenizer.bos_token_id] if not question.chat and tokenizer.bos_token_id is not None else []
+    return start + encode(tokenizer, question.prompt)
 
 
 def cut_to_fit(task: Task, row: Row, pieces: list[Piece], max_length: int) -> tuple[list[Piece], int]:

@@ -6,7 +6,7 @@ and in one order of its options; what may follow it are its *continuations*. No 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from string import ascii_uppercase
@@ -45,35 +45,45 @@ def ask(
     template: str | None = None,
     order: int = 0,
     shots: Sequence[Row] = (),
+    frame: Callable[[str], str] = str,
 ) -> Asked:
     """Ask one row in one wording and order.
 
     Args:
         row: as `residency.data.schema` has it: `prompt` (text or messages), `options` or `answers`, `context`, `group`.
         template: one of the task's wordings; its first unless given.
-        order: rotations of the options to the left.
-        shots: solved examples, oldest first.
+        order: rotations of the options to the left; from a full turn on, backwards.
+        shots: solved examples, oldest first. One with `reasoning` (which ends in the answer) shows it in a reply.
+        frame: what a way of replying makes of the worded question, and of those of the solved examples.
 
     Raises:
         ResidencyError: a wording that is no Jinja or asks for what the row lacks, or a conversation for a model
             without a chat template.
     """
     template = template or task.templates[0]
-    shown = _rotated(len(row.get("options", ())), order)
-    chat = task.chat or not isinstance(row["prompt"], str)
-    question = _question(task, row, template, scorer, shown)
+    shown = shown_order(len(row.get("options", ())), order)
+    chat = is_chat(task, row)
+    question = _framed(_question(task, row, template, scorer, shown), frame)
     continuations = [_continuation(text, chat) for text in _answers(row, scorer, shown)]
     instruction = _render(task, task.instruction, _fields(row)).strip()
     if chat:
         messages = [{"role": "system", "content": instruction}] if instruction else []
         for shot in shots:
-            messages += _messages(_question(task, shot, template, scorer, None))
+            messages += _messages(_framed(_question(task, shot, template, scorer, None), frame))
             messages.append({"role": "assistant", "content": _solution(shot, scorer).strip()})
         messages += _messages(question)
         return Asked(in_chat(task, tokenizer, messages, reply=True), continuations, shown, True)
-    solved = [str(_question(task, shot, template, scorer, None)) + _solution(shot, scorer) for shot in shots]
+    solved = [
+        str(_framed(_question(task, shot, template, scorer, None), frame)) + _solution(shot, scorer)
+        for shot in shots
+    ]
     parts = [*([instruction] if instruction else []), *solved, str(question)]
     return Asked(BETWEEN.join(parts), continuations, shown, False)
+
+
+def is_chat(task: AskedTask, row: Row) -> bool:
+    """Whether a row is asked through the model's chat template."""
+    return task.chat or not isinstance(row["prompt"], str)
 
 
 def in_chat(task: Any, tokenizer: Any, messages: list[Message], *, reply: bool) -> str:
@@ -96,8 +106,16 @@ def in_chat(task: Any, tokenizer: Any, messages: list[Message], *, reply: bool) 
         ) from None
 
 
-def _rotated(options: int, order: int) -> list[int]:
-    return [(place + order) % options for place in range(options)]
+def shown_order(options: int, order: int) -> list[int]:
+    """Index of the option at each place: rotated to the left `order` times, from a full turn on backwards."""
+    turned = [(place + order) % options for place in range(options)]
+    return turned[::-1] if options and order // options % 2 else turned
+
+
+def _framed(question: str | list[Message], frame: Callable[[str], str]) -> str | list[Message]:
+    if isinstance(question, str):
+        return frame(question)
+    return [*question[:-1], {**question[-1], "content": frame(question[-1]["content"])}]
 
 
 def _question(
@@ -128,6 +146,8 @@ def _answers(row: Row, scorer: Scorer, shown: list[int]) -> list[str]:
 
 def _solution(row: Row, scorer: Scorer) -> str:
     """What follows a solved example."""
+    if scorer == "reply" and "reasoning" in row:
+        return _continuation(row["reasoning"], chat=False)
     places = list(range(len(row.get("options", ()))))
     answers = _answers(row, scorer, places)
     assert answers, f"a solved example without an answer: {row['id']}"

@@ -47,8 +47,16 @@ def make_record(task: TaskSettings, item: Item, **fields: Any) -> Record:
     return record | fields
 
 
+def lower_is_better(metric: str) -> bool:
+    """Whether less of a metric is better: bits per byte, EigenScore, and what the table of metrics says so of."""
+    from residency.eval.metrics import METRICS
+
+    return metric == "bits_per_byte" or (metric in METRICS and METRICS[metric].better == "lower")
+
+
 def value_of(records: Sequence[Record]) -> float:
-    """The task's value: mean correct, or bits per byte (all bits over all bytes)."""
+    """The task's value: mean correct, bits per byte (all bits over all bytes), or what a metric of free answers makes
+    of all items' statistics (F1 of all spans)."""
     tops, bottoms = parts(records)
     return sum(tops) / sum(bottoms)
 
@@ -59,10 +67,13 @@ def main_rows(records: Sequence[Record]) -> list[Record]:
 
 
 def parts(records: Sequence[Record]) -> tuple[list[float], list[float]]:
-    """Numerator and denominator of the task's value, one number per item, in the order of the items' first rows."""
+    """Numerator and denominator of the task's value, one number per item, in the order of the items' first rows. For a
+    value that is no ratio of sums (macro-F1, BLEU) they are `influences`, with the denominator 1."""
     rows: dict[str, list[Record]] = {}
     for record in main_rows(records):
         rows.setdefault(record["id"], []).append(record)
+    if corpus := _statistics(records[0]["metric"], list(rows.values())):
+        return corpus
     if records[0]["metric"] == "bits_per_byte":
         documents = [each[0] for each in rows.values()]
         return [row["nats"] for row in documents], [row["bytes"] * math.log(2) for row in documents]
@@ -78,6 +89,49 @@ def by_item(records: Sequence[Record], ids: Sequence[str]) -> list[Record]:
     """Records in the order of their items; those of one item stay in theirs. So it is the same, whoever shared them."""
     place = {id: number for number, id in enumerate(ids)}
     return sorted(records, key=lambda record: place[record["id"]])
+
+
+def _statistics(metric: str, rows: list[list[Record]]) -> tuple[list[float], list[float]] | None:
+    """Parts of a metric whose value is no mean over items; an item's statistics are the means of its rows'."""
+    from residency.eval.metrics import METRICS
+    from residency.eval.metrics.item import Ratio
+
+    known = METRICS.get(metric)
+    if known is None or (isinstance(known.value, Ratio) and known.value.bottom == ("items",)):
+        return None
+    if any(row["parts"] is None for each in rows for row in each):
+        return None
+    names = dict.fromkeys(name for each in rows for row in each for name in row["parts"])
+    means = {
+        name: [sum(row["parts"].get(name, 0.0) for row in each) / len(each) for each in rows]
+        for name in names
+    }
+    if isinstance(known.value, Ratio):
+        tops = [known.value.times * number for number in means[known.value.top]]
+        return tops, [
+            sum(numbers) for numbers in zip(*(means[name] for name in known.value.bottom), strict=True)
+        ]
+    return influences(known.value, means), [1.0] * len(rows)
+
+
+def influences(value: Any, statistics: dict[str, list[float]]) -> list[float]:
+    """One number per item whose mean is the value of all, and which deviates from it as leaving the item out does (the
+    jackknife's): so means and bootstraps over items hold to first order for a value that is no mean.
+
+    Args:
+        value: a metric's aggregate of sums.
+        statistics: name to one number per item, `items` among them.
+    """
+    import numpy as np
+
+    columns = {name: np.asarray(numbers, dtype=float) for name, numbers in statistics.items()}
+    sums = {name: column.sum() for name, column in columns.items()}
+    whole, n = float(value(sums)), len(next(iter(columns.values())))
+    if n < 2:
+        return [whole]
+    without = np.asarray(value({name: sums[name] - column for name, column in columns.items()}), dtype=float)
+    found: list[float] = (whole + (n - 1) * (without.mean() - without)).tolist()
+    return found
 
 
 def write_records(directory: Path, records: list[Record]) -> None:

@@ -44,6 +44,8 @@ def read_items(task: TaskSettings, corpus: Path, *, solved: bool = False) -> lis
             )
     for row in found:
         _refuse_options(task, row)
+    if not solved:
+        _refuse_task(task, found)
     clusters = len({cluster_of(row) for row in found})
     if clusters < 2 and not (solved and found):
         aspect = task.aspect if isinstance(task, PreferenceTask) else None
@@ -78,6 +80,25 @@ def _refuse_options(task: Task, row: dict[str, Any]) -> None:
             f"task {task.name}: item {row['id']!r} has {what}",
             cure="Mend the item, or leave it out of the file",
         )
+
+
+def _refuse_task(task: TaskSettings, found: list[dict[str, Any]]) -> None:
+    """What a metric or a judge would stumble on after hours of writing."""
+    if task.kind == "answer":
+        from residency.eval.metrics import check_items
+
+        for metric in (task.metric, *task.also):
+            check_items(metric, found)
+    elif task.kind == "rubric":
+        from residency.eval.metrics.rubric import read_criteria
+
+        if task.judge is None:
+            raise ResidencyError(
+                f"task {task.name}: no judge; its replies are judged by a local model",
+                cure=f"Name one: {{use: {task.name}, judge: DIRECTORY or owner/name}}",
+            )
+        for row in found:
+            read_criteria(row)
 
 
 def _drawn(task: Task, found: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from residency.eval.candidate import Candidate
 from residency.eval.prompt import Row
-from residency.eval.records import Record
+from residency.eval.records import Record, lower_is_better, metric_of
 from residency.eval.settings import (
     AnswerTask,
     AskedTask,
@@ -13,6 +13,7 @@ from residency.eval.settings import (
     ContinuationTask,
     LikertTask,
     PreferenceTask,
+    RubricTask,
     TaskSettings,
     VarianceTask,
 )
@@ -44,13 +45,26 @@ def chosen_template(
     totals = dict.fromkeys(task.templates, 0.0)
     for record in records:
         totals[record["template"]] += record["correct"]
-    best = max(task.templates, key=totals.__getitem__)
+    best = (min if lower_is_better(metric_of(task)) else max)(task.templates, key=totals.__getitem__)
     return task.model_copy(update={"templates": [best]})
 
 
 def _measure(task: TaskSettings, candidate: Candidate, rows: list[Row], shots: Shots) -> list[Record]:
-    from residency.eval.measures import bits_per_byte, choice, continuation, preference
+    from residency.eval.measures import (
+        answer,
+        bits_per_byte,
+        choice,
+        continuation,
+        likert,
+        preference,
+        rubric,
+        variance,
+    )
 
+    if isinstance(task, AskedTask) and task.shots_by == "nearest" and shots.count:
+        from residency.eval.nearest import NearestShots
+
+        shots = NearestShots(candidate, shots, rows)
     match task:
         case ChoiceTask():
             return choice.measure(task, candidate, rows, shots)
@@ -60,6 +74,12 @@ def _measure(task: TaskSettings, candidate: Candidate, rows: list[Row], shots: S
             return bits_per_byte.measure(task, candidate, rows)
         case PreferenceTask():
             return preference.measure(task, candidate, rows)
-        case AnswerTask() | LikertTask() | VarianceTask():
-            raise NotImplementedError(task.kind)
-    raise NotImplementedError(task.kind)
+        case AnswerTask():
+            return answer.measure(task, candidate, rows, shots)
+        case LikertTask():
+            return likert.measure(task, candidate, rows, shots)
+        case VarianceTask():
+            return variance.measure(task, candidate, rows, shots)
+        case RubricTask():
+            return rubric.measure(task, candidate, rows, shots)
+    raise AssertionError(task)

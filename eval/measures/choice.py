@@ -26,7 +26,7 @@ def measure(task: ChoiceTask, candidate: Candidate, rows: list[Row], shots: Shot
             found = reply.choices(task, candidate, rows, shots)
         else:
             found = by_likelihood(task, candidate, rows, shots, scorer)
-        records += [record | {"main": place == 0} for record in found]
+        records += [record | {"main": place == 0 and record["main"] is not False} for record in found]
     return records
 
 

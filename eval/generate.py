@@ -1,0 +1,234 @@
+"""Replies of a causal language model to tokenised prompts, greedy or sampled.
+
+    replies = Candidate(...).write(prompts, max_new_tokens=256, stop=["\n\n"])   # replies[prompt][sample]
+
+transformers' `generate` on left-padded batches of about one length. What a model's own generation settings ask for
+(temperature, penalties) is set aside: all models are asked alike. A sampled token is drawn by inverting the
+distribution at a number that belongs to the prompt, the sample and the place, so a reply does not depend on its
+neighbours in a batch. On a GPU with vLLM installed full weights are run by that (`residency.eval.generate_vllm`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Any
+
+import torch
+from jinja2 import TemplateError
+from transformers import GenerationConfig, LogitsProcessor, StoppingCriteria
+
+from residency.eval.candidate import Candidate
+
+WRITER = 1  # raise when replies change: it is part of the records' key
+TOKENS_PER_BATCH = {"cpu": 8192, "cuda": 65536}  # prompt and reply; what their keys and values may take
+TAIL_TOKENS = 8  # a stop string that ends now begins so many tokens before its own length at the earliest
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What a model wrote."""
+
+    text: str
+    """Without the stop string and special tokens."""
+    truncated: bool
+    """Whether it was cut off at the length limit."""
+    tokens: int
+    """Written, the end-of-sequence token not counted."""
+
+
+def write(
+    candidate: Candidate,
+    prompts: Sequence[list[int]],
+    *,
+    max_new_tokens: int,
+    stop: Sequence[str] = (),
+    temperature: float = 0.0,
+    samples: int = 1,
+    seed: int = 0,
+) -> list[list[Reply]]:
+    """`samples` replies to each prompt.
+
+    Args:
+        prompts: token ids with their first token, each with `max_new_tokens` inside the model's window.
+        stop: strings that end a reply, wherever token boundaries lie.
+        temperature: 0 for the likeliest token at every place; then one sample is all there is.
+    """
+    assert samples == 1 or temperature > 0, "greedy replies are all the same"
+    assert all(prompts) and "" not in stop and max_new_tokens > 0
+    settings = Settings(max_new_tokens, tuple(stop), temperature, samples, seed)
+    if backend(candidate.model) == "vllm" and candidate.directory is not None:
+        from residency.eval.generate_vllm import write as write_vllm
+
+        return write_vllm(candidate, prompts, settings)
+    replies: dict[tuple[int, int], Reply] = {}
+    asked = [(number, sample) for number in range(len(prompts)) for sample in range(samples)]
+    for batch in _batches(prompts, asked, max_new_tokens, candidate.model.device.type):
+        found = _write_batch(candidate, [(prompts[number], sample) for number, sample in batch], settings)
+        replies.update(zip(batch, found, strict=True))
+    return [[replies[number, sample] for sample in range(samples)] for number in range(len(prompts))]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How replies are written."""
+
+    max_new_tokens: int
+    stop: tuple[str, ...]
+    temperature: float
+    samples: int
+    seed: int
+
+
+def backend(model: Any = None) -> str:
+    """`vllm` where it is installed and a GPU is there, else `transformers`, which also runs adapters."""
+    adapter = hasattr(model, "get_base_model")
+    return "vllm" if torch.cuda.is_available() and find_spec("vllm") and not adapter else "transformers"
+
+
+def seed_of(seed: int, prompt: Sequence[int], sample: int) -> int:
+    """Seed of one reply: of the run's, the prompt and the number of the sample, whatever else is asked."""
+    told = f"{seed} {sample} {' '.join(map(str, prompt))}"
+    return int.from_bytes(hashlib.sha256(told.encode()).digest()[:4])
+
+
+def end_tokens(model: Any, tokenizer: Any) -> list[int]:
+    """Tokens that end a reply: the model's and the tokenizer's end of sequence, and the chat template's end of turn."""
+    known = model.generation_config.eos_token_id
+    ends = known if isinstance(known, list) else [known]
+    return list(
+        dict.fromkeys(id for id in [*ends, tokenizer.eos_token_id, _turn_end(tokenizer)] if id is not None)
+    )
+
+
+def _turn_end(tokenizer: Any) -> int | None:
+    """The special token that the chat template writes behind the assistant's words, if it is one."""
+    if not tokenizer.chat_template:
+        return None
+    said = [{"role": "user", "content": "question"}, {"role": "assistant", "content": "qwxzy"}]
+    try:
+        after = str(tokenizer.apply_chat_template(said, tokenize=False)).rpartition("qwxzy")[2]
+    except TemplateError:
+        return None
+    ids = tokenizer.encode(after.lstrip(), add_special_tokens=False)[:1]
+    return next((int(id) for id in ids if id in tokenizer.all_special_ids), None)
+
+
+def _batches(
+    prompts: Sequence[list[int]], asked: list[tuple[int, int]], new: int, device: str
+) -> Iterator[list[tuple[int, int]]]:
+    """Prompts of about one length, within the budget of tokens; a single one is never refused."""
+    budget = TOKENS_PER_BATCH.get(device, TOKENS_PER_BATCH["cpu"])
+    batch: list[tuple[int, int]] = []
+    for number, sample in sorted(asked, key=lambda each: len(prompts[each[0]]), reverse=True):
+        if batch and (len(batch) + 1) * (len(prompts[batch[0][0]]) + new) > budget:
+            yield batch
+            batch = []
+        batch.append((number, sample))
+    if batch:
+        yield batch
+
+
+@torch.inference_mode()
+def _write_batch(candidate: Candidate, asked: list[tuple[list[int], int]], settings: Settings) -> list[Reply]:
+    model, tokenizer = candidate.model, candidate.tokenizer
+    assert not model.training, "dropout would change the replies"
+    longest = max(len(ids) for ids, _ in asked)
+    blanks = [longest - len(ids) for ids, _ in asked]
+    ends = end_tokens(model, tokenizer)
+    blank = ends[0] if ends else 0
+    stopping = StopStrings(tokenizer, settings.stop, longest, len(asked))
+    sampler = [InverseSampler(settings, asked, longest, model.device)] if settings.temperature else []
+    with plain_generation(model, ends):
+        written = model.generate(
+            input_ids=torch.tensor(
+                [[blank] * left + ids for (ids, _), left in zip(asked, blanks, strict=True)]
+            ).to(model.device),
+            attention_mask=torch.tensor([[0] * left + [1] * (longest - left) for left in blanks]).to(
+                model.device
+            ),
+            max_new_tokens=settings.max_new_tokens,
+            logits_processor=sampler,
+            stopping_criteria=[stopping] if settings.stop else [],
+        )
+    return [
+        _reply(tokenizer, ids, ends, stopping.ended[row], settings)
+        for row, ids in enumerate(written[:, longest:].tolist())
+    ]
+
+
+def _reply(tokenizer: Any, ids: list[int], ends: list[int], stopped: int | None, settings: Settings) -> Reply:
+    ids = ids[:stopped]
+    end = next((place for place, id in enumerate(ids) if id in ends), None)
+    text = _decoded(tokenizer, ids[:end])
+    cut = first_stop(text, settings.stop)
+    truncated = end is None and cut is None and len(ids) >= settings.max_new_tokens
+    return Reply(text[:cut], truncated, len(ids[:end]))
+
+
+def first_stop(text: str, stop: Sequence[str]) -> int | None:
+    """Where the first stop string begins, or None."""
+    return min((place for place in map(text.find, stop) if place >= 0), default=None)
+
+
+def _decoded(tokenizer: Any, ids: list[int]) -> str:
+    return str(tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False))
+
+
+@contextmanager
+def plain_generation(model: Any, ends: list[int]) -> Iterator[None]:
+    """Within, the model generates greedily and until one of `ends`, without settings of its own."""
+    base = model.get_base_model() if hasattr(model, "get_base_model") else model
+    before = base.generation_config
+    base.generation_config = GenerationConfig(
+        do_sample=False, eos_token_id=ends or None, pad_token_id=ends[0] if ends else 0
+    )
+    try:
+        yield
+    finally:
+        base.generation_config = before
+
+
+class StopStrings(StoppingCriteria):  # type: ignore[misc,unused-ignore]
+    """Ends rows whose text holds a stop string. Text is compared, so token boundaries do not matter, and only the last
+    tokens are decoded at each step."""
+
+    def __init__(self, tokenizer: Any, stop: Sequence[str], prompt_length: int, rows: int) -> None:
+        self.tokenizer, self.stop, self.prompt_length = tokenizer, stop, prompt_length
+        self.tail = max((len(text.encode()) for text in stop), default=0) + TAIL_TOKENS
+        self.ended: list[int | None] = [None] * rows
+        """Tokens of each row when it ended."""
+
+    def __call__(self, input_ids: torch.Tensor, scores: Any, **_: Any) -> torch.Tensor:
+        written = input_ids[:, self.prompt_length :]
+        for row, ids in enumerate(written[:, -self.tail :].tolist()):
+            if self.ended[row] is None and first_stop(_decoded(self.tokenizer, ids), self.stop) is not None:
+                self.ended[row] = written.shape[1]
+        return torch.tensor([ended is not None for ended in self.ended], device=input_ids.device)
+
+
+class InverseSampler(LogitsProcessor):  # type: ignore[misc,unused-ignore]
+    """Leaves one token of each row: the one at which the cumulated probability passes the row's next random number."""
+
+    def __init__(
+        self, settings: Settings, asked: list[tuple[list[int], int]], prompt_length: int, device: Any
+    ) -> None:
+        self.temperature, self.prompt_length = settings.temperature, prompt_length
+        seeds = [seed_of(settings.seed, ids, sample) for ids, sample in asked]
+        draws = [
+            torch.rand(
+                settings.max_new_tokens, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
+            )
+            for seed in seeds
+        ]
+        self.draws = torch.stack(draws).to(device)  # [rows, places]
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        place = input_ids.shape[1] - self.prompt_length
+        below = (scores.double() / self.temperature).softmax(-1).cumsum(-1)  # [rows, vocabulary]
+        wanted = self.draws[:, place : place + 1] * below[:, -1:]
+        drawn = torch.searchsorted(below, wanted, right=True).clamp(max=below.shape[1] - 1)
+        return torch.full_like(scores, -torch.inf).scatter(1, drawn, 0.0)

@@ -1,0 +1,67 @@
+"""Statements rated on a scale: the expected step, by the likelihoods of the letters under which the steps are listed.
+
+The steps are shown in every rotation, so that a liking for a letter or a place cancels out. A statement that speaks
+against what the scale measures has `facts.reversed`. Source: the attitude scales of ChiMed-GPT (arXiv:2311.06025).
+"""
+
+from __future__ import annotations
+
+from residency.eval.candidate import Candidate
+from residency.eval.items import Item, fit
+from residency.eval.metrics.likert import as_shown, likert
+from residency.eval.prompt import Row, ask
+from residency.eval.records import Record, make_record
+from residency.eval.settings import LikertTask
+from residency.eval.shots import Shots
+
+
+def measure(task: LikertTask, candidate: Candidate, rows: list[Row], shots: Shots) -> list[Record]:
+    """One record per statement, wording and order of the steps; their mean is the statement's score."""
+    asked = [
+        (row | {"options": task.scale, "answer": None}, template, order)
+        for template in task.templates
+        for order in range(len(task.scale))
+        for row in rows
+    ]
+    items = [_item(task, candidate, row, shots.of(row), template, order) for row, template, order in asked]
+    records = []
+    for (row, template, order), item, scored in zip(asked, items, candidate.score(items), strict=True):
+        sums = as_shown([each.nats for each in scored], item.shown)
+        prediction = sums.index(max(sums))
+        records.append(
+            make_record(
+                task,
+                item,
+                main=True,
+                scorer="letter",
+                template=template,
+                order=order,
+                scores=sums,
+                sums=sums,
+                prediction=prediction,
+                place=list(item.shown).index(prediction),
+                correct=likert([sums], row)["step"],
+            )
+        )
+    return records
+
+
+def _item(
+    task: LikertTask, candidate: Candidate, row: Row, solved: list[Row], template: str, order: int
+) -> Item:
+    return fit(
+        task,
+        row,
+        candidate.tokenizer,
+        candidate.max_length,
+        len(solved),
+        lambda kept: ask(
+            task,
+            row,
+            candidate.tokenizer,
+            scorer="letter",
+            template=template,
+            order=order,
+            shots=solved[len(solved) - kept :],
+        ),
+    )
