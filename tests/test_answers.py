@@ -1,4 +1,4 @@
-"""Answers read from replies written by hand: one table per kind of answer, with what a careful reader takes from each."""
+"""Answers read from replies written by hand: a table per kind of answer, with what a careful reader takes from each."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from residency.answers import Extracted, choice, final_text, items, number, rates, yes_no_maybe
+from residency.answers import Extracted, Rate, choice, final_text, items, number, rates, yes_no_maybe
 
 TABLES = Path(__file__).parent / "answers"
 STATUSES = ("invalid", "refused", "truncated")
@@ -32,7 +32,9 @@ def rows(*names: str) -> list[Any]:
     return found
 
 
-@pytest.mark.parametrize(("reply", "group", "expected"), rows("choice", "choice_languages"))
+@pytest.mark.parametrize(
+    ("reply", "group", "expected"), rows("choice", "choice_languages", "choice_second_round")
+)
 def test_choice(reply: str, group: dict[str, Any], expected: str) -> None:
     found = choice(reply, group["shown"], truncated=group.get("truncated", False))
     said = ascii_uppercase[found.value] if found.value is not None else found.status
@@ -73,9 +75,9 @@ def test_text_cut_off_is_kept() -> None:
 
 def test_rates_name_every_status() -> None:
     assert rates(["answered", "answered", "refused", "invalid"]) == {
-        "answered": (2, 0.5),
-        "invalid": (1, 0.25),
-        "refused": (1, 0.25),
-        "truncated": (0, 0.0),
+        "answered": Rate(2, 0.5),
+        "invalid": Rate(1, 0.25),
+        "refused": Rate(1, 0.25),
+        "truncated": Rate(0, 0.0),
     }
-    assert rates([])["answered"] == (0, 0.0)
+    assert rates([])["answered"] == Rate(0, 0.0)

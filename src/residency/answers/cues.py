@@ -13,16 +13,18 @@ from dataclasses import dataclass
 
 NOT = r"(?:isn't|is\s+not|can't\s+be|cannot\s+be|n'est\s+pas|no\s+es|ist\s+nicht|不是|不为)"
 IS = (
-    rf"(?P<verb>{NOT}|is|(?:would|should|must|might|could|may|will|has\s+to)\s+be|es|seria|ist|lautet|ware|est|serait|是|为)"
+    rf"(?P<verb>{NOT}|is|(?:(?:would|should|must|might|could|may|will|has\s+to)\s+|(?:appears|seems)\s+to\s+)be|es|seria|ist|lautet|ware|est|serait|是|为)"
     r"(?![A-Za-z])"
 )
 NOUN = r"(?<![A-Za-z])(?:answer|respuesta|antwort|reponse|losung)(?![A-Za-z])"
-CAPTION = r"(?:answer|ans|solution|response|respuesta|antwort|reponse|losung|option|choice|alternativa)"
-GOOD = r"(?:correct|right|best|appropriate|likely|probable|suitable|correct[ae]|mejor|richtige?|korrekte?|beste|bonne|正确)"
+CAPTION = r"(?:answer|ans|solution|response|respuesta|antwort|reponse|losung|option|choice|pick|alternativa)"
+GOOD = r"(?:correct[ae]?|right|best|appropriate|likely|probable|suitable|mejor|richtige?|korrekte?|beste|bonne|正确)"
 STRONG = [
-    rf"(?<![A-Za-z]){CAPTION}(?:\s+(?:correct[ao]|final))?\s?(?:is|es|ist|est)?\s*(?:[:=]|-(?=\s))\s*(?:the\s+final\s+answer\s+is)?",
-    r"(?<![A-Za-z])ans\.",
-    rf"{NOUN}[^.:?!\n]{{0,60}}?(?<![A-Za-z]){IS}\s*:?",
+    rf"(?<![A-Za-z]){CAPTION}(?:\s+(?:correct[ao]|finale?))?\s?(?:is|es|ist|est)?\s*(?:[:=]-?>?|-?>|→|-(?=\s))\s*"
+    r"(?:the\s+final\s+answer\s+is)?",
+    r"(?<![A-Za-z])ans[.\s]",
+    r"\[(?:final\s+)?answer\]",
+    rf"{NOUN}(?:'s(?![A-Za-z])|[^.:?!\n]{{0,60}}?(?<![A-Za-z]){IS})\s*:?",
     r"(?:^|\n)\W*(?:final\s+|correct\s+|the\s+)*(?:answer|respuesta|antwort|reponse)[ \t]*\n",
     r"答案[】\]]?(?:应该|应当|应)?(?P<negative>不)?(?:是|为|选)?\s*:?",
     r"(?<!不)(?<!可)(?:应|故|本题|我)?选(?:择)?(?!项)",
@@ -31,13 +33,13 @@ WEAK = [
     rf"(?<![A-Za-z]){GOOD}(?![A-Za-z])[^.:?!\n]{{0,60}}?(?:(?<![A-Za-z])|(?<=[^A-Za-z])){IS}(?:\s+to(?!\w))?\s*:?",
     rf"(?<![A-Za-z])(?:next\s+(?:best\s+)?step|\w+\s+of\s+choice)[^.:?!\n]{{0,40}}?(?<![A-Za-z]){IS}(?:\s+to(?!\w))?",
     r"(?<![A-Za-z])(?:I(?:'d|'ll|'m|\s+would|\s+will)?|let's)\s+(?:choose|pick|select|go(?:ing)?\s+(?:with|for)|opt\s+for"
-    r"|say|guess|think|believe)(?![A-Za-z])(?:\s+that)?(?:\s+it(?:'s|\s+is))?",
+    r"|lean\s+towards?|answer|say|guess|think|believe)(?![A-Za-z])(?:\s+that)?(?:\s+it(?:'s|\s+is))?",
     rf"(?<![A-Za-z]){GOOD}\s+(?:answer|option|choice|antwort|reponse)(?=\s)",
-    r"(?:^|[.:\n]\s*)(?:choose|pick|select)(?![A-Za-z])",
+    r"(?:^|[.,:\n]\s*)(?:choose|pick|select)(?![A-Za-z])",
     r"(?<![A-Za-z])(?:elijo|escojo|selecciono|creo\s+que\s+es|ich\s+(?:wahle|nehme|wurde)|je\s+choisis)(?![A-Za-z])",
     r"(?<![A-Za-z])(?:it(?:'s|\s+is|\s+must\s+be|\s+has\s+to\s+be|\s+should\s+be)|es\s+ist|il\s+s'agit\s+de|c'est"
     r"|(?<!no\s)es\s+la)(?![A-Za-z])",
-    r"(?<![A-Za-z])(?:therefore|thus|hence|so|somit|daher|donc)[,:]?(?=\s)",
+    r"(?<![A-Za-z])(?:therefore|thus|hence|so|by\s+elimination|leaves(?:\s+us\s+with)?|somit|daher|donc)[,:]?(?=\s)",
 ]
 CUES = [(True, re.compile(each, re.IGNORECASE)) for each in STRONG] + [
     (False, re.compile(each, re.IGNORECASE)) for each in WEAK

@@ -13,7 +13,8 @@ from residency.answers.reply import REFUSAL, fold, read
 from residency.answers.result import Extracted
 
 NOTHING = re.compile(
-    r"\W*(?:none|n/?a|nothing|nil|(?:there (?:are|is|were|was) )?no \w+(?: \w+)?(?: (?:found|mentioned|present|listed|identified)"
+    r"\W*(?:none|n/?a|nothing|nil|(?:there (?:are|is|were|was) )?no \w+(?: \w+)?"
+    r"(?: (?:found|mentioned|present|listed|identified)"
     r"(?: in .{0,40})?)|ningun[oa]?|keine?|aucune?|无|没有)\W*",
     re.IGNORECASE,
 )

@@ -14,9 +14,10 @@ THINKING = re.compile(r"<(think|thinking)>.*?</\1>", re.DOTALL)
 END_OF_TURN = re.compile(r"<\|(?:im_end|eot_id|endoftext|end|return|end_of_text)\|>|</s>|<eos>|<end_of_turn>")
 # Where a base model goes on to the next example of its prompt, or plays the user's part.
 NEXT_TURN = (
-    r"(?:^|\n)[ \t#*]*(?:Question|QUESTION|Q|User|Human|Instruction|Pregunta|Frage|问题)[ \t]*\d*[*]*[:：]"
+    r"(?:^|\n)[ \t#*]*(?:(?:Next )?[Qq]uestion|QUESTION|Q|User|Human|Instruction|Pregunta|Frage|问题)"
+    r"[ \t]*\d*[*]*[:：]"
 )
-NEXT_HEADING = r"(?:^|\n)[ \t]*#+[ \t]*(?:Question|Instruction)s?\b"
+NEXT_HEADING = r"(?:^|\n)[ \t]*(?:#+[ \t]*(?:Question|Instruction)s?\b|(?:Exercise|Problem|Example)[ \t]\d)"
 NEXT_IN_TEXT = re.compile(f"{NEXT_TURN}|{NEXT_HEADING}")
 NEXT = re.compile(rf"{NEXT_TURN}|{NEXT_HEADING}|\n[ \t]*(?:Context|CONTEXT|Abstract|Passage|Input)[ \t]*:")
 
@@ -28,9 +29,9 @@ REFUSAL = re.compile(
       (?:(?:to|really|in\s+good\s+conscience)\s+)*
       (?:provide|give|offer|help|assist|answer|diagnose|choose|say|tell|determine|know|advise|decide|recommend|comply)
     | \bi\s+must\s+decline\b
-    | \bplease\s+(?:consult|see|contact|seek|talk\s+to)\b
+    | \bplease\s+(?:consult|see|contact|seek|talk\s+to)\b | (?:^|[.!]\s+)consult\s+(?:your|an?|with)\b
     | \bno\s+(?:puedo|lo\s+se)\b | \blo\s+siento\b
-    | \b(?:ich\s+)?kann\s+(?:ich\s+)?(?:(?:ihnen|dir)\s+)?(?:leider\s+)?(?:keine?n?|diese|nicht)\b
+    | \b(?:ich\s+)?kann\s+(?:ich\s+)?(?:(?:ihnen|dir|dazu|leider)\s+)*(?:keine?n?|diese|nichts?)\b
     | \btut\s+mir\s+leid\b | \bweiß\s+ich\s+nicht\b | \bich\s+weiß\s+(?:es\s+)?nicht\b
     | \bje\s+ne\s+(?:peux|sais)\s+pas\b | \bje\s+suis\s+desole
     | 我?(?:无法|不能|不可以)(?:回答|提供|给出|诊断) | 我不知道 | 抱歉 | 对不起
@@ -95,7 +96,8 @@ def boxed(text: str) -> str | None:
 
 
 KEYED = re.compile(
-    r"""["'](?:final[_ ]?answer|answer(?:[_ ](?:choice|letter))?|choice|option|respuesta|antwort|reponse|答案)["']\s*:\s*
+    r"""["'](?:final[_ ]?answer|answer(?:[_ ](?:choice|letter))?|choice|option|respuesta|antwort|reponse|答案)["']
+    \s*:\s*
     (?:"([^"]*)"|'([^']*)'|(\[[^\]]*\]|[^\s,}]+))""",
     re.VERBOSE | re.IGNORECASE,
 )

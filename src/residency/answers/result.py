@@ -1,11 +1,11 @@
-"""What became of a reply: its status, the value read from it and the rule that decided; and the shares of each status."""
+"""What became of a reply: its status, the value read from it, the rule that decided; and the shares of each status."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Generic, Literal, NamedTuple, TypeVar, get_args
+from typing import Generic, Literal, TypeVar, get_args
 
 Status = Literal["answered", "invalid", "refused", "truncated"]
 V = TypeVar("V")
@@ -21,7 +21,8 @@ class Extracted(Generic[V]):
     """The rule that decided, in words for a report."""
 
 
-class Rate(NamedTuple):
+@dataclass(frozen=True)
+class Rate:
     """Replies of one status, and their share of all (0 where there are none)."""
 
     count: int
