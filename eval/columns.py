@@ -44,7 +44,6 @@ NEEDED = (
     "cut_tokens",
 )
 NAMES = ("task", "metric", "status")
-SHARES = ("accuracy", "preference_accuracy")
 FIXED_MARGIN = 0.01
 
 
@@ -128,12 +127,13 @@ class TaskTable:
     def has_direction(self) -> bool:
         """Whether more or less is better at all."""
         known = metric_of_replies(self.metric)
-        return self.metric != "scale_mean" and not (known and known.better == "neither")
+        return self.metric != OWN_METRICS["likert"] and not (known and known.better == "neither")
 
     @property
     def is_share(self) -> bool:
         """Whether its value can be averaged with other tasks': a mean between 0 and 1 of which more is better."""
-        return self.sizes is None and not self.lower_is_better and self.has_direction and self.sums is None
+        plain = self.sizes is None and self.sums is None and self.facts.kind != "rubric"
+        return plain and self.has_direction and not self.lower_is_better
 
     @property
     def is_binary(self) -> bool:
@@ -184,7 +184,7 @@ def read(artifacts: Sequence[Artifact], tasks: Sequence[str] | None = None) -> d
             facts=facts,
             metric=metric,
             scores=part.means(local["nats"] if metric == "bits_per_byte" else local["correct"]),
-            sizes=part.means(local["bytes"])[0] * math.log(2) if metric == "bits_per_byte" else None,
+            sizes=part.alike(local["bytes"]) * math.log(2) if metric == "bits_per_byte" else None,
             clusters=clusters[first],
             groups=[columns["group"][1][at] if at >= 0 else "" for at in columns["group"][0][first]],
             ids=[columns["id"][1][at] for at in columns["id"][0][first]],
@@ -208,7 +208,7 @@ class _Rows:
     """The rows of one task over all models, and which item of the task each belongs to."""
 
     def __init__(self, task: str, owner: Ints, models: int, ids: Ints) -> None:
-        self.owner, self.models = owner, models
+        self.task, self.owner, self.models = task, owner, models
         known, first, self.item = np.unique(ids, return_index=True, return_inverse=True)
         self.n, self.first = len(known), first
         self.times = np.stack([self._add(model) for model in range(models)])
@@ -229,6 +229,17 @@ class _Rows:
         """Mean over an item's rows, [models, n]."""
         assert np.isfinite(values).all(), "a score is missing"
         return np.stack([self._add(model, values) for model in range(self.models)]) / self.times
+
+    def alike(self, values: Floats) -> Floats:
+        """Means [n] that all models must share."""
+        every = self.means(values)
+        if (every != every[0]).any():
+            raise ResidencyError(
+                f"task {self.task}: documents of one id differ in length between the models",
+                cure="Evaluate both on the same items again",
+            )
+        shared: Floats = every[0]
+        return shared
 
     def counts(self, codes: Ints, names: Sequence[str]) -> list[dict[str, int]]:
         found = []

@@ -249,13 +249,24 @@ class DuringSettings(Settings):
     the ranks but cores, at low priority. On devices of the ranks it needs room beside them."""
 
 
+class GateSettings(Settings):
+    """Stops the chain behind a stage, unless its verdict against the reference is as required."""
+
+    after: str
+    """Evaluated stage that is judged; what follows it starts only when it passes."""
+    require: Annotated[dict[str, Literal["better", "non-inferior"]], Field(min_length=1)]
+    """Task or domain (medicine, general, safety) to what it must be: `better`, or `non-inferior` within the margin, as
+    its 95 % interval shows. A domain is judged by the mean over its tasks; one whose value is no share (bits per byte)
+    by itself. What a judge model scored never counts."""
+
+
 class EvaluationSettings(Settings):
     """The recipe's evaluation: which tasks, after which stages, against which stage."""
 
     tasks: list[NamedTask] = []
     """Shipped tasks by name (`eval/tasks/*.yaml`), changed (`use:`), or tasks written out."""
     after: list[str] = []
-    """Stages whose models are evaluated."""
+    """Stages whose models are evaluated; `base` is the model that the chain starts from."""
     against: str | None = None
     """Stage that the others are compared with; the first of `after` unless given."""
     during: DuringSettings | None = None
@@ -267,6 +278,8 @@ class EvaluationSettings(Settings):
     """Longest prompt in tokens, and the window of bits per byte."""
     resamples: Count = 10_000
     """Bootstrap resamples for the intervals."""
+    gates: list[GateSettings] = []
+    """Where the chain stops unless a stage was worth it."""
 
     @model_validator(mode="after")
     def _during_knows_its_tasks(self) -> EvaluationSettings:

@@ -1,163 +1,293 @@
-"""The verdict: every evaluated stage against the reference and against the stage before it, task by task.
+"""The verdict of a chain: every evaluated stage against the reference and the stage before it, task by task.
 
-Reads records only, so it is recomputed in a moment; writes `verdict.json`: a list with one object per task
-and stage.
+Reads records only, so it is recomputed in a moment; writes `verdict.json`, a list with one line per task and stage, and
+`evaluation.json` with all other views. Their fields stand in `residency.eval.views`.
 """
 
 from __future__ import annotations
 
-import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from residency.artifact import write_json
+from residency.artifact import read_manifest, write_json
+from residency.data import parts
+from residency.data.passport import forbidden
 from residency.errors import ResidencyError
-from residency.eval.records import METRICS, Record, read_records, value_of
-from residency.eval.settings import TaskSettings
-from residency.eval.statistics import Interval, mcnemar_midp, paired_bootstrap, ratio_bootstrap, verdict_of
+from residency.eval import details
+from residency.eval.columns import Artifact, TaskTable, read
+from residency.eval.compare import adjust, contrast, line, suites, together
+from residency.eval.statistics.attribution import attribute_suite
+from residency.eval.statistics.contamination import contamination_split
+from residency.eval.views import (
+    Attribution,
+    Contamination,
+    Evaluation,
+    Exchange,
+    Forgetting,
+    GateResult,
+    Kept,
+    Line,
+    Step,
+    Suite,
+)
+
+SUITES = ("medicine", "general", "safety")
+FLAGS = "contamination.jsonl"
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """The evaluated stages of a chain, and what they are compared by."""
+
+    records: Mapping[str, Path]
+    """Stage to its records artifact, in the order of the chain."""
+    against: str
+    """The stage that the others are compared with."""
+    previous: Mapping[str, str]
+    """Stage to the evaluated stage before it."""
+    resamples: int
+    seed: int = 0
+
+    @cached_property
+    def stages(self) -> list[str]:
+        return list(self.records)
+
+    @cached_property
+    def artifacts(self) -> dict[str, Artifact]:
+        return {stage: Artifact.open(path) for stage, path in self.records.items()}
+
+    @cached_property
+    def tables(self) -> dict[str, TaskTable]:
+        """Tasks that every stage was asked."""
+        return read(list(self.artifacts.values()))
+
+    def place(self, stage: str) -> int:
+        return self.stages.index(stage)
 
 
 def write(
     path: Path,
-    records: dict[str, Path],
+    records: Mapping[str, Path],
     *,
     against: str,
-    tasks: list[TaskSettings],
     resamples: int,
+    previous: Mapping[str, str] | None = None,
+    corpora: Iterable[Path] = (),
+    gates: Sequence[GateResult] = (),
     seed: int = 0,
-) -> list[dict[str, Any]]:
-    """Compare stages and write the verdict to `path`; returns what was written.
+) -> list[Line]:
+    """Compare stages; writes the verdict to `path`, the views beside it, and returns the verdict.
 
     Args:
         records: stage name to its records artifact, in the order of the chain.
         against: the stage that the others are compared with.
+        previous: stage to the evaluated stage that it came from; by default each comes from the one before.
+        corpora: corpus artifacts of the run, which know what they hold of the tests.
+        gates: what the recipe's gates found.
 
     Raises:
-        ResidencyError: `against` was not evaluated, or two stages hold different items of a task.
+        ResidencyError: `against` was not evaluated, two stages hold different items of a task, or share no task.
     """
     if against not in records:
         raise ResidencyError(
             f"evaluation.against = {against!r}: this stage was not evaluated",
             cure=f"Evaluated: {', '.join(records)}",
         )
-    known = {stage: read_records(artifact) for stage, artifact in records.items()}
-    lines = []
-    for task in tasks:
-        previous: str | None = None
-        for stage in known:
-            line = _line(task, _of(known, stage, task), resamples, seed) | {
-                "stage": stage,
-                "against": against,
-            }
-            line |= _against(task, known, stage, against, resamples, seed)
-            line |= _after(task, known, stage, previous, resamples, seed)
-            lines.append(line)
-            previous = stage
-    write_json(path, lines)
+    chain = list(records)
+    before = dict(zip(chain[1:], chain, strict=False)) if previous is None else dict(previous)
+    evaluated = Evaluated(records, against, before, resamples, seed)
+    if not evaluated.tables:
+        raise ResidencyError(f"{', '.join(records)}: no task was measured after all of them")
+    lines = verdict(evaluated)
+    views = view(evaluated, lines, flags(corpora))
+    views.gates = list(gates)
+    write_json(path, [each.model_dump() for each in lines])
+    write_json(path.with_name("evaluation.json"), views.model_dump())
     return lines
 
 
-def _line(task: TaskSettings, records: list[Record], resamples: int, seed: int) -> dict[str, Any]:
-    """What one stage's records say by themselves."""
-    tops, sizes = _parts(records)
-    _, low, high = ratio_bootstrap(tops, sizes, _clusters(records), resamples, seed)
-    return {
-        "task": task.name,
-        "title": task.title or task.name,
-        "domain": task.domain,
-        "metric": METRICS[task.kind],
-        "n": len(records),
-        "clusters": len(set(_clusters(records))),
-        "value": value_of(records),
-        "value_low": low,
-        "value_high": high,
-        "chance": _chance(records),
-    }
+def verdict(evaluated: Evaluated) -> list[Line]:
+    """One line per task and stage, task by task in the order of the chain."""
+    asked = [(table, stage) for table in evaluated.tables.values() for stage in evaluated.stages]
+    lines = together(lambda each: _line(evaluated, *each), asked)
+    for stage in evaluated.stages:
+        adjust([each for each in lines if each.stage == stage])
+    return lines
 
 
-def _against(
-    task: TaskSettings, known: dict[str, Any], stage: str, against: str, resamples: int, seed: int
-) -> dict[str, Any]:
-    """The contrast with the reference."""
-    candidate, reference = _of(known, stage, task), _of(known, against, task)
-    value = value_of(reference)
-    lower_is_better = task.kind == "bits-per-byte"
-    margin = task.margin * value if lower_is_better else task.margin
-    delta, low, high = _contrast(task, candidate, reference, (stage, against), resamples, seed)
-    return {
-        "reference": value,
-        "delta": delta,
-        "ci_low": low,
-        "ci_high": high,
-        "margin": margin,
-        "p": None if stage == against else _p(candidate, reference),
-        "verdict": "reference"
-        if stage == against
-        else verdict_of(delta, low, high, margin, higher_is_better=not lower_is_better),
-    }
+def view(evaluated: Evaluated, lines: list[Line], seen: Mapping[str, set[str]]) -> Evaluation:
+    """All views but the verdict.
+
+    Args:
+        seen: task to the items that were found in training text.
+    """
+    made = Evaluation(against=evaluated.against, stages=evaluated.stages)
+    other = evaluated.place(evaluated.against)
+    for stage in evaluated.stages:
+        if stage != evaluated.against:
+            mine = [each for each in lines if each.stage == stage]
+            place, draws = evaluated.place(stage), {"resamples": evaluated.resamples, "seed": evaluated.seed}
+            made.suites += suites(evaluated.tables, mine, place, other, **draws)
+            made.forgetting += [forgetting(each) for each in mine if each.domain == "general"]
+            made.contamination += contamination(evaluated, stage, seen)
+    made.exchange = list(exchange(made.suites))
+    made.attribution = list(attribution(evaluated))
+    _add_details(evaluated, made)
+    return made
 
 
-def _after(
-    task: TaskSettings, known: dict[str, Any], stage: str, previous: str | None, resamples: int, seed: int
-) -> dict[str, Any]:
-    """The contrast with the stage before; empty fields for the first."""
-    delta: float | None = None
-    low: float | None = None
-    high: float | None = None
-    if previous:
-        pair = _of(known, stage, task), _of(known, previous, task)
-        delta, low, high = _contrast(task, *pair, (stage, previous), resamples, seed)
-    return {"previous": previous, "delta_previous": delta, "ci_previous_low": low, "ci_previous_high": high}
+def forgetting(found: Line) -> Forgetting:
+    """Whether one general task was kept."""
+    state: Kept = "kept" if found.non_inferior else "lost" if found.verdict == "worse" else "undecided"
+    return Forgetting(
+        task=found.task,
+        title=found.title,
+        stage=found.stage,
+        delta=(found.delta, found.ci_low, found.ci_high),
+        margin=found.margin,
+        lower_is_better=found.lower_is_better,
+        state=state,
+    )
 
 
-def _contrast(
-    task: TaskSettings,
-    candidate: list[Record],
-    reference: list[Record],
-    stages: tuple[str, str],
-    resamples: int,
-    seed: int,
-) -> Interval:
-    if [record["id"] for record in candidate] != [record["id"] for record in reference]:
-        raise ResidencyError(
-            f"task {task.name}: {stages[0]} and {stages[1]} were evaluated on different items",
-            cure="Remove the older records and run again",
+def exchange(found: Iterable[Suite]) -> Iterator[Exchange]:
+    """Medical points gained for each general point lost, at each stage that has both."""
+    deltas = {(suite.stage, suite.domain): suite.delta for suite in found}
+    for (stage, domain), medicine in deltas.items():
+        general = deltas.get((stage, "general"))
+        if domain == "medicine" and medicine and general:
+            rate = medicine[0] / -general[0] if general[0] < 0 else None
+            yield Exchange(stage=stage, medicine=medicine, general=general, rate=rate)
+
+
+def attribution(evaluated: Evaluated) -> Iterator[Attribution]:
+    """What each stage on the way to the last one brought: every task, and the mean of each domain."""
+    chain = [evaluated.stages[-1]]
+    while (before := evaluated.previous.get(chain[0])) and before not in chain:
+        chain.insert(0, before)
+    if len(chain) < 2:
+        return
+    places = [evaluated.place(stage) for stage in chain]
+    tables = list(evaluated.tables.values())
+    for domain in SUITES:
+        mine = [table for table in tables if table.facts.domain == domain and table.is_share]
+        if len(mine) > 1:
+            steps, total = _steps(evaluated, mine, places)
+            yield _attributed(domain, domain, domain, chain, steps, total, is_suite=True)
+    for table in tables:
+        if table.sums is None:
+            steps, total = _steps(evaluated, [table], places)
+        else:
+            steps = [_difference(evaluated, table, new, old) for old, new in pairwise(places)]
+            total = _difference(evaluated, table, places[-1], places[0])
+        title = table.facts.title or table.name
+        yield _attributed(
+            table.name, title, table.facts.domain, chain, steps, total, lower=table.lower_is_better
         )
-    (new, sizes), (old, _) = _parts(candidate), _parts(reference)
-    return paired_bootstrap(new, old, _clusters(candidate), resamples, seed, sizes=sizes)
 
 
-def _of(known: dict[str, Any], stage: str, task: TaskSettings) -> list[Record]:
-    if task.name not in known[stage]:
-        raise ResidencyError(
-            f"task {task.name} was not measured after {stage}",
-            cure=f"Measured there: {', '.join(known[stage]) or 'nothing'}",
+def contamination(evaluated: Evaluated, stage: str, seen: Mapping[str, set[str]]) -> Iterator[Contamination]:
+    """Differences on items found in training text and on the others, of tasks with any of the former."""
+    model, other = evaluated.place(stage), evaluated.place(evaluated.against)
+    for table in evaluated.tables.values():
+        flagged = [id in seen.get(table.name, ()) for id in table.ids]
+        if any(flagged) and table.sizes is None and table.sums is None:
+            new, old = table.scores[model], table.scores[other]
+            split = contamination_split(
+                new, old, flagged, table.clusters, evaluated.resamples, evaluated.seed
+            )
+            yield Contamination(task=table.name, stage=stage, **split._asdict())
+
+
+def flags(corpora: Iterable[Path]) -> dict[str, set[str]]:
+    """Task to the items that corpora hold: those that were found there and not dropped."""
+    found: dict[str, set[str]] = {}
+    for corpus in corpora:
+        steps = read_manifest(corpus).settings.get("steps", [])
+        modes = [step["mode"] for step in steps if step["kind"] == "decontaminate"]
+        if "drop" not in modes and (corpus / FLAGS).exists():
+            for row in parts.load(corpus / FLAGS):
+                found.setdefault(row["task"], set()).add(str(row["item"]))
+    return found
+
+
+def _line(evaluated: Evaluated, table: TaskTable, stage: str) -> Line:
+    model, other = evaluated.place(stage), evaluated.place(evaluated.against)
+    draws = {"resamples": evaluated.resamples, "seed": evaluated.seed}
+    found = line(table, model, other, stage, evaluated.against, **draws)
+    if before := evaluated.previous.get(stage):
+        found.previous = before
+        found.delta_previous, found.ci_previous_low, found.ci_previous_high = _difference(
+            evaluated, table, model, evaluated.place(before)
         )
-    records: list[Record] = known[stage][task.name]
-    return records
+    return found
 
 
-def _parts(records: list[Record]) -> tuple[list[float], list[float]]:
-    """Numerator and denominator of the task's value, one number per item."""
-    if records[0]["metric"] == "bits_per_byte":
-        return [record["nats"] for record in records], [record["bytes"] * math.log(2) for record in records]
-    return [record["correct"] for record in records], [1.0] * len(records)
+def _difference(evaluated: Evaluated, table: TaskTable, model: int, other: int) -> tuple[float, float, float]:
+    return contrast(table, model, other, evaluated.resamples, evaluated.seed).difference
 
 
-def _clusters(records: list[Record]) -> list[str]:
-    return [record["cluster"] for record in records]
+def _steps(evaluated: Evaluated, tables: list[TaskTable], places: list[int]) -> tuple[list[Any], Any]:
+    return attribute_suite(
+        {table.name: table.scores[places] for table in tables},
+        {table.name: table.clusters for table in tables},
+        evaluated.resamples,
+        evaluated.seed,
+        sizes={table.name: table.sizes for table in tables if table.sizes is not None},
+    )
 
 
-def _chance(records: list[Record]) -> float | None:
-    """What guessing gets: the mean of 1 / number of options."""
-    if records[0]["metric"] == "bits_per_byte":
-        return None
-    return sum(1 / len(record["scores"]) for record in records) / len(records)
+def _attributed(
+    name: str,
+    title: str,
+    domain: str,
+    chain: list[str],
+    steps: list[Any],
+    total: Any,
+    *,
+    lower: bool = False,
+    is_suite: bool = False,
+) -> Attribution:
+    made = [
+        Step(stage=stage, previous=before, delta=delta)
+        for (before, stage), delta in zip(pairwise(chain), steps, strict=True)
+    ]
+    return Attribution(
+        name=name, title=title, domain=domain, is_suite=is_suite, lower_is_better=lower, steps=made, total=total
+    )  # fmt: skip
 
 
-def _p(candidate: list[Record], reference: list[Record]) -> float | None:
-    """McNemar's mid-p, where the items are 0/1 and independent: each its own cluster."""
-    clusters = _clusters(candidate)
-    if candidate[0]["metric"] == "bits_per_byte" or len(set(clusters)) < len(clusters):
-        return None
-    return mcnemar_midp([each["correct"] for each in candidate], [each["correct"] for each in reference])
+def _add_details(evaluated: Evaluated, made: Evaluation) -> None:
+    """The views that need single rows, stage by stage: only the reference's rows are held beside them."""
+    tables, other = evaluated.tables, evaluated.place(evaluated.against)
+    reference = details.rows_of(evaluated.artifacts[evaluated.against], tables)
+    texts = {name: _texts(evaluated.artifacts[evaluated.against], name) for name in tables}
+    for stage, artifact in evaluated.artifacts.items():
+        is_reference, model = stage == evaluated.against, evaluated.place(stage)
+        every = reference if is_reference else details.rows_of(artifact, tables)
+        for name, table in tables.items():
+            rows, old = every[name], reference[name]
+            varied = details.wordings(table, stage, rows, None if is_reference else old, evaluated.seed)
+            made.components += [varied] if varied else []
+            sure = details.calibrated(table, stage, rows)
+            made.calibration += [sure] if sure else []
+            made.scorers += details.scorers(table, stage, rows)
+            if not is_reference:
+                made.groups += details.subjects(table, stage, model, other, evaluated.seed)
+                made.flips += details.flips(table, stage, model, other, rows, old, texts[name])
+
+
+def _texts(artifact: Artifact, task: str) -> dict[str, Any]:
+    """Item id to its row, where the items are still here and their source lets them be shown."""
+    place = artifact.manifest.parent_paths.get(f"items:{task}")
+    corpus = artifact.path / place if place else None
+    if corpus is None or not (corpus / "manifest.json").exists():
+        return {}
+    if forbidden(read_manifest(corpus).passport, "text-logging"):
+        return {}
+    path = next((path for path in (corpus / "held_out.jsonl", corpus / "train.jsonl") if path.exists()), None)
+    return {str(row["id"]): row for row in parts.load(path)} if path else {}

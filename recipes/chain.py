@@ -21,7 +21,7 @@ from typing import Any
 from residency import events
 from residency.artifact import RunPaths, check_files, open_attempt, read_stage, write_json
 from residency.errors import Exit, ResidencyError
-from residency.recipes import beside
+from residency.recipes import beside, judging
 from residency.recipes.plan import Plan, PlannedStage
 from residency.recipes.progress import Progress
 from residency.recipes.schema import Recipe
@@ -52,7 +52,7 @@ def run(plan: Plan, *, verify: bool = False) -> None:
     with locked(paths):
         _prepare(plan)
         with Progress(paths.events, plan) as progress, _reported(plan):
-            worked = [_bring(plan, stage, progress, verify) for stage in plan.stages.values()]
+            worked = [_bring_and_judge(plan, stage, progress, verify) for stage in plan.stages.values()]
         if any(worked) or not paths.report.exists():
             conclude(plan)
 
@@ -77,6 +77,13 @@ def _prepare(plan: Plan) -> None:
     if plan.base:
         plan.base.fetch()
     write_json(plan.paths.recipe, describe(plan))
+
+
+def _bring_and_judge(plan: Plan, stage: PlannedStage, progress: Progress, verify: bool) -> bool:
+    """As `_bring`; the chain stops here where a gate refuses."""
+    worked = _bring(plan, stage, progress, verify)
+    judging.pass_gates(plan, stage)
+    return worked
 
 
 def _bring(plan: Plan, stage: PlannedStage, progress: Progress, verify: bool) -> bool:
@@ -150,22 +157,9 @@ def run_in_process(attempt: Path) -> Path:
 
 def conclude(plan: Plan) -> None:
     """Write `verdict.json` and `report.html` from what the finished stages left; needs no model."""
-    from residency.eval import report, verdict
+    from residency.eval import report
 
-    evaluation = plan.recipe.evaluation
-    records = {
-        stage.serves or stage.name: stage.artifact
-        for stage in plan.stages.values()
-        if stage.kind == "evaluate" and stage.finished
-    }
-    if records:
-        verdict.write(
-            plan.paths.verdict,
-            records,
-            against=evaluation.against or next(iter(records)),
-            tasks=list(evaluation.tasks),
-            resamples=evaluation.resamples,
-        )
+    judging.write_verdict(plan)
     report.write(plan.paths.root, siblings=siblings(plan.paths.root))
 
 
@@ -182,9 +176,16 @@ def _reported(plan: Plan) -> Iterator[None]:
 
 
 def conclude_run(root: Path) -> None:
-    """`conclude` for a run that is known by its directory only, as the job of a stage knows it."""
+    """`conclude` for a run that is known by its directory only, as the job of a stage knows it.
+
+    Raises:
+        ResidencyError: exit code 3; a gate refuses, so the jobs that wait for this one shall not start.
+    """
     written = json.loads(RunPaths(root).recipe.read_text())["recipe"]
-    conclude(Plan(Recipe.model_validate_json(json.dumps(written)), RunPaths(root)))
+    plan = Plan(Recipe.model_validate_json(json.dumps(written)), RunPaths(root))
+    conclude(plan)
+    for stage in plan.stages.values():
+        judging.pass_gates(plan, stage)
 
 
 def siblings(run: Path) -> list[Path]:

@@ -15,7 +15,7 @@ from residency.data.steps.build import refuse_misfit
 from residency.data.synthesis_settings import GenerateSettings
 from residency.data.user_function import load
 from residency.errors import ResidencyError
-from residency.recipes import gates
+from residency.recipes import gates, judging
 from residency.recipes.check_steps import check_steps
 from residency.recipes.plan import Plan, PlannedStage
 from residency.recipes.schema import ScratchBase
@@ -43,6 +43,7 @@ def check(plan: Plan, *, here: bool = True) -> list[str]:
     if here:
         local_processes(plan.recipe.evaluation.processes, "evaluation.processes")
     notes += gates.check(plan)
+    judging.check_gates(plan)
     _check_trackers(plan, here)
     return list(dict.fromkeys(notes))
 

@@ -87,7 +87,9 @@ class Plan:
             self._add("base", "scratch", self._seeded(scratch), parents)
         else:
             self.base = find_base(recipe.base)
-        for name in _in_order(recipe):
+        order = _in_order(recipe)
+        self._evaluate_after("base")
+        for name in order:
             stage = recipe.stages[name]
             if isinstance(stage, TrainingStage):
                 during = recipe.evaluation.during
@@ -99,9 +101,7 @@ class Plan:
                 self._add(name, "export", self._dump(stage), {"model": stage.parent})
             else:
                 self._add_evaluation(name, stage.parent, list(stage.tasks), stage.max_length, name)
-            if name in recipe.evaluation.after:
-                tasks = list(recipe.evaluation.tasks)
-                self._add_evaluation(f"{name}-evaluation", name, tasks, recipe.evaluation.max_length, name)
+            self._evaluate_after(name)
 
     def _add_corpus(self, name: str, corpus: CorpusSettings, serves: str | None) -> None:
         outside, source = {}, ""
@@ -161,6 +161,12 @@ class Plan:
             **stage.model_dump(include={"save_every", "keep_checkpoints"}),
         }
         self._add(name, stage.kind, settings, {"model": stage.parent, "tokens": f"{name}-tokens"}, execution)
+
+    def _evaluate_after(self, name: str) -> None:
+        """The evaluation of a stage, where the recipe's `evaluation` names it."""
+        asked = self.recipe.evaluation
+        if name in asked.after:
+            self._add_evaluation(f"{name}-evaluation", name, list(asked.tasks), asked.max_length, name)
 
     def _add_evaluation(
         self, name: str, parent: str, tasks: list[TaskSettings], max_length: int, serves: str
@@ -347,7 +353,7 @@ def _in_order(recipe: Recipe) -> list[str]:
     Raises:
         ResidencyError: a parent that does not exist, or a cycle.
     """
-    known = {"base", *recipe.stages}
+    known = dict.fromkeys(["base", *recipe.stages])
     for name, stage in recipe.stages.items():
         if name == "base":
             raise ResidencyError(
@@ -366,8 +372,8 @@ def _in_order(recipe: Recipe) -> list[str]:
                 cure=f"Known: {', '.join(trained) or 'none'}",
             )
     for name in recipe.evaluation.after + ([recipe.evaluation.against] if recipe.evaluation.against else []):
-        if name not in recipe.stages:
-            raise ResidencyError(f"evaluation: no stage {name!r}", cure=f"Known: {', '.join(recipe.stages)}")
+        if name not in known:
+            raise ResidencyError(f"evaluation: no stage {name!r}", cure=f"Known: {', '.join(known)}")
     done = ["base"]
     waiting = list(recipe.stages)
     while waiting:

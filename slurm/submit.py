@@ -19,6 +19,7 @@ from typing import Any
 
 from residency.artifact import RunPaths, open_attempt, write_json
 from residency.errors import Exit, ResidencyError
+from residency.recipes import judging
 from residency.recipes.chain import describe, locked
 from residency.recipes.plan import Plan, PlannedStage
 from residency.slurm.render import EXPORT, render
@@ -64,9 +65,11 @@ def submit_plan(
         jobs = _Jobs(plan.paths, environment)
         waiting: dict[str, Submitted] = {}
         for stage in plan.stages.values():
+            judging.pass_gates(plan, stage)
             if not stage.finished:
                 script = _write(plan, stage, environment, python)
-                parents = [name for name in dict.fromkeys(stage.parents.values()) if name in waiting]
+                needed = dict.fromkeys([*stage.parents.values(), *judging.gate_jobs(plan, stage)])
+                parents = [name for name in needed if name in waiting]
                 job = None if dry_run else jobs.alive(stage) or jobs.submit(stage, script, parents)
                 waiting[stage.name] = Submitted(stage.name, script, job, parents)
     return list(waiting.values())

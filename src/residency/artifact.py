@@ -80,6 +80,11 @@ class RunPaths:
         return self.root / "verdict.json"
 
     @property
+    def evaluation(self) -> Path:
+        """All views of the evaluation but the verdict."""
+        return self.root / "evaluation.json"
+
+    @property
     def report(self) -> Path:
         return self.root / "report.html"
 
