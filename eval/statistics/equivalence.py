@@ -1,6 +1,7 @@
 """Equivalence and non-inferiority with a stated margin, the verdict's rule, and how much a test set can see.
 
-Equivalence is two one-sided tests at 5 %: the 90 % interval of the difference lies inside +-margin (Schuirmann 1987).
+Equivalence is two one-sided tests at 5 %: the 90 % interval of the difference lies inside +-margin (Schuirmann 1987);
+`paired.EQUIVALENCE_LEVEL` says why ours is a 91 % interval.
 Models that agree on every item have the interval [0, 0] and are equivalent at any number of items: two runs of the
 same weights must be.
 """
@@ -29,7 +30,7 @@ def verdict_of(
     named); across 0 but, by its `equivalence` interval, inside +-margin: equivalent; else undecided.
 
     Args:
-        equivalence: the 90 % interval, which makes "equivalent" a test at 5 %; by default the 95 % interval
+        equivalence: `Pair.equivalence`, which makes "equivalent" a test at 5 %; by default the 95 % interval
             is used, a test at 2.5 %.
     """
     assert low <= high and margin >= 0, (delta, low, high, margin)
@@ -41,7 +42,7 @@ def verdict_of(
 
 
 def is_equivalent(low: float, high: float, margin: float) -> bool:
-    """Whether the 90 % interval of a difference shows that it is at most the margin, either way.
+    """Whether the interval `Pair.equivalence` of a difference shows that it is at most the margin, either way.
 
     Source: Schuirmann, Journal of Pharmacokinetics and Biopharmaceutics 15 (1987).
     """

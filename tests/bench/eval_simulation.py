@@ -7,7 +7,7 @@ equivalence test passes what it should not (its size). Both say how often the 95
 functions called are the harness' own; resamples are fewer than its 10,000, which adds noise to an interval's ends but,
 with their kind of quantile, no error to its level.
 
-    python -m tests.bench.eval_simulation            about 4 minutes on 2 cores
+    python -m tests.bench.eval_simulation            about 6 minutes on 2 free cores
 """
 
 from __future__ import annotations

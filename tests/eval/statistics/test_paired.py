@@ -110,7 +110,7 @@ def test_one_resampling_serves_values_difference_and_equivalence() -> None:
     assert pair.reference == pytest.approx(
         ratio_bootstrap(reference, np.ones(600), clusters, 20_000, 3), abs=0.003
     )
-    narrow = paired_bootstrap(candidate, reference, clusters, 20_000, 4, level=0.9)
+    narrow = paired_bootstrap(candidate, reference, clusters, 20_000, 4, level=0.91)
     assert pair.equivalence == pytest.approx(narrow[1:], abs=0.003)
     assert (pair.items, pair.clusters) == (600, 200)
     assert pair.standard_error == pytest.approx((pair.difference[2] - pair.difference[1]) / 3.96, rel=0.05)
