@@ -280,6 +280,83 @@ class Contamination(_View):
     p: float | None
 
 
+class CurvePoint(_View):
+    """One checkpoint on the quick suite."""
+
+    step: int
+    """Optimizer steps; 0 is the stage's parent."""
+    value: float
+    low: float
+    high: float
+    delta: Interval | None
+    """To step 0, on the same items; None for step 0 itself."""
+
+
+class Curve(_View):
+    """One task along the checkpoints of one stage; `curves.json` is a list of these."""
+
+    stage: str
+    task: str
+    title: str
+    domain: str
+    metric: str
+    lower_is_better: bool = False
+    margin: float
+    n: int
+    """Items of the quick suite."""
+    clusters: int
+    points: list[CurvePoint]
+    bottom: int
+    """Step of the worst point before the best: the stability gap (arXiv 2406.14833)."""
+    recovery: int | None
+    """First step after the bottom that is as good as step 0; None where there is none."""
+    best: int
+    """Step of the best point."""
+    gap: float
+    """How much worse than step 0 the bottom is; 0 or less where it is not."""
+    slope: Interval
+    """Of a step, the median over pairs of points (Theil-Sen)."""
+    first_to_last: Interval
+    gain: Interval
+    """Of the best point over step 0, less what choosing the best adds by chance."""
+    selection_bias: float
+    missing: list[int] = []
+    """Steps whose checkpoint was not there to be scored."""
+
+
+class SeedScores(_View):
+    """One task after one stage, over several seeds of training; an entry of `seeds.json`."""
+
+    task: str
+    title: str
+    domain: str
+    metric: str
+    lower_is_better: bool = False
+    stage: str
+    against: str
+    margin: float
+    seeds: list[int]
+    values: list[float]
+    deltas: list[float]
+    verdicts: list[Named]
+    """These three seed by seed."""
+    value: float
+    """Mean over the seeds."""
+    value_deviation: float | None
+    """Standard deviation between seeds; None, unknown, with one."""
+    delta: Interval | None
+    """Mean over the seeds with its interval between seeds alone (Student's t); None with one."""
+    delta_mean: float
+    deviation: float | None
+    """Standard deviation of `deltas` between seeds; None, unknown, with one."""
+    item_error: float
+    """Standard error of one seed's difference from its items, on average."""
+    seed_share: float | None
+    """Share of the variance of one seed's difference that comes from the seed; the rest is the items'."""
+    whole: Interval | None
+    """Mean difference with an interval for other items and other seeds; None with one seed."""
+
+
 class GateResult(_View):
     """What a gate of the recipe found."""
 

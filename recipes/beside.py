@@ -79,3 +79,14 @@ def _start(
                 "CUDA_VISIBLE_DEVICES": curve.execution["devices"],
             },
         )
+
+
+def write_curves(plan: Plan) -> None:
+    """Write `curves.json` from the curves that are finished."""
+    finished = [stage.artifact for stage in plan.stages.values() if stage.kind == "curve" and stage.finished]
+    if not finished:
+        plan.paths.curves.unlink(missing_ok=True)
+        return
+    from residency.eval import curve_view
+
+    curve_view.write(plan.paths.curves, finished, plan.recipe.evaluation.resamples)

@@ -160,6 +160,7 @@ def conclude(plan: Plan) -> None:
     from residency.eval import report
 
     judging.write_verdict(plan)
+    beside.write_curves(plan)
     report.write(plan.paths.root, siblings=siblings(plan.paths.root))
 
 

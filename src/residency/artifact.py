@@ -85,6 +85,16 @@ class RunPaths:
         return self.root / "evaluation.json"
 
     @property
+    def curves(self) -> Path:
+        """What the checkpoints of training stages scored: a list of `residency.eval.views.Curve`."""
+        return self.root / "curves.json"
+
+    @property
+    def seeds(self) -> Path:
+        """The verdict over several seeds of training: a list of `residency.eval.views.SeedScores`."""
+        return self.root / "seeds.json"
+
+    @property
     def report(self) -> Path:
         return self.root / "report.html"
 

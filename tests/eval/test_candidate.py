@@ -44,7 +44,9 @@ def fresh(base: Path, place: Path, tokenizer: Any) -> Candidate:
 
 def sums(candidate: Candidate) -> list[float]:
     items = [
-        Item(str(number), str(number), [piece(candidate.tokenizer, "The drug is", text, bos=True)], [1], 0, "")
+        Item(
+            str(number), str(number), [piece(candidate.tokenizer, "The drug is", text, bos=True)], [1], 0, ""
+        )
         for number, text in enumerate((" good", " bad and bitter", "."))
     ]
     return [scored[0].nats for scored in candidate.score(items)]

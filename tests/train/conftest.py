@@ -68,6 +68,8 @@ class World:
         self.root, self.corpora = root, corpora
         self.run = root / "runs" / "tiny"
         self.events = RunPaths(self.run).events
+        self.evaluation: dict[str, Any] = {}
+        """Block of the recipe; empty unless a test fills it."""
 
     def recipe(self, stages: dict[str, dict[str, Any]], engine: dict[str, Any]) -> Path:
         """Write a recipe (JSON is YAML) whose stages stand on the tiny defaults above; returns its file."""
@@ -90,6 +92,7 @@ class World:
             "corpora": corpora,
             "stages": filled,
             "engine": {"zero": 2, "processes": 2} | engine,
+            "evaluation": self.evaluation,
         }
         path = self.root / "recipe.yaml"
         path.write_text(json.dumps(recipe))
