@@ -1,4 +1,4 @@
-"""Replies of a causal language model to tokenised prompts, greedy or sampled.
+r"""Replies of a causal language model to tokenised prompts, greedy or sampled.
 
     replies = Candidate(...).write(prompts, max_new_tokens=256, stop=["\n\n"])   # replies[prompt][sample]
 
@@ -10,7 +10,6 @@ neighbours in a batch. On a GPU with vLLM installed full weights are run by that
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,13 +18,13 @@ from typing import Any
 
 import torch
 from jinja2 import TemplateError
-from transformers import GenerationConfig, LogitsProcessor, StoppingCriteria
+from transformers import GenerationConfig
 
 from residency.eval.candidate import Candidate
+from residency.eval.decoding import InverseSampler, Numbers, Settings, StopStrings, decoded, first_stop
 
 WRITER = 1  # raise when replies change: it is part of the records' key
 TOKENS_PER_BATCH = {"cpu": 8192, "cuda": 65536}  # prompt and reply; what their keys and values may take
-TAIL_TOKENS = 8  # a stop string that ends now begins so many tokens before its own length at the earliest
 
 
 @dataclass(frozen=True)
@@ -72,27 +71,10 @@ def write(
     return [[replies[number, sample] for sample in range(samples)] for number in range(len(prompts))]
 
 
-@dataclass(frozen=True)
-class Settings:
-    """How replies are written."""
-
-    max_new_tokens: int
-    stop: tuple[str, ...]
-    temperature: float
-    samples: int
-    seed: int
-
-
 def backend(model: Any = None) -> str:
     """`vllm` where it is installed and a GPU is there, else `transformers`, which also runs adapters."""
     adapter = hasattr(model, "get_base_model")
     return "vllm" if torch.cuda.is_available() and find_spec("vllm") and not adapter else "transformers"
-
-
-def seed_of(seed: int, prompt: Sequence[int], sample: int) -> int:
-    """Seed of one reply: of the run's, the prompt and the number of the sample, whatever else is asked."""
-    told = f"{seed} {sample} {' '.join(map(str, prompt))}"
-    return int.from_bytes(hashlib.sha256(told.encode()).digest()[:4])
 
 
 def end_tokens(model: Any, tokenizer: Any) -> list[int]:
@@ -151,7 +133,7 @@ def _write_batch(candidate: Candidate, asked: list[tuple[list[int], int]], setti
                 model.device
             ),
             max_new_tokens=settings.max_new_tokens,
-            logits_processor=sampler,
+            logits_processor=[Numbers(), *sampler],
             stopping_criteria=[stopping] if settings.stop else [],
         )
     return [
@@ -163,19 +145,10 @@ def _write_batch(candidate: Candidate, asked: list[tuple[list[int], int]], setti
 def _reply(tokenizer: Any, ids: list[int], ends: list[int], stopped: int | None, settings: Settings) -> Reply:
     ids = ids[:stopped]
     end = next((place for place, id in enumerate(ids) if id in ends), None)
-    text = _decoded(tokenizer, ids[:end])
+    text = decoded(tokenizer, ids[:end])
     cut = first_stop(text, settings.stop)
     truncated = end is None and cut is None and len(ids) >= settings.max_new_tokens
     return Reply(text[:cut], truncated, len(ids[:end]))
-
-
-def first_stop(text: str, stop: Sequence[str]) -> int | None:
-    """Where the first stop string begins, or None."""
-    return min((place for place in map(text.find, stop) if place >= 0), default=None)
-
-
-def _decoded(tokenizer: Any, ids: list[int]) -> str:
-    return str(tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False))
 
 
 @contextmanager
@@ -190,45 +163,3 @@ def plain_generation(model: Any, ends: list[int]) -> Iterator[None]:
         yield
     finally:
         base.generation_config = before
-
-
-class StopStrings(StoppingCriteria):  # type: ignore[misc,unused-ignore]
-    """Ends rows whose text holds a stop string. Text is compared, so token boundaries do not matter, and only the last
-    tokens are decoded at each step."""
-
-    def __init__(self, tokenizer: Any, stop: Sequence[str], prompt_length: int, rows: int) -> None:
-        self.tokenizer, self.stop, self.prompt_length = tokenizer, stop, prompt_length
-        self.tail = max((len(text.encode()) for text in stop), default=0) + TAIL_TOKENS
-        self.ended: list[int | None] = [None] * rows
-        """Tokens of each row when it ended."""
-
-    def __call__(self, input_ids: torch.Tensor, scores: Any, **_: Any) -> torch.Tensor:
-        written = input_ids[:, self.prompt_length :]
-        for row, ids in enumerate(written[:, -self.tail :].tolist()):
-            if self.ended[row] is None and first_stop(_decoded(self.tokenizer, ids), self.stop) is not None:
-                self.ended[row] = written.shape[1]
-        return torch.tensor([ended is not None for ended in self.ended], device=input_ids.device)
-
-
-class InverseSampler(LogitsProcessor):  # type: ignore[misc,unused-ignore]
-    """Leaves one token of each row: the one at which the cumulated probability passes the row's next random number."""
-
-    def __init__(
-        self, settings: Settings, asked: list[tuple[list[int], int]], prompt_length: int, device: Any
-    ) -> None:
-        self.temperature, self.prompt_length = settings.temperature, prompt_length
-        seeds = [seed_of(settings.seed, ids, sample) for ids, sample in asked]
-        draws = [
-            torch.rand(
-                settings.max_new_tokens, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
-            )
-            for seed in seeds
-        ]
-        self.draws = torch.stack(draws).to(device)  # [rows, places]
-
-    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        place = input_ids.shape[1] - self.prompt_length
-        below = (scores.double() / self.temperature).softmax(-1).cumsum(-1)  # [rows, vocabulary]
-        wanted = self.draws[:, place : place + 1] * below[:, -1:]
-        drawn = torch.searchsorted(below, wanted, right=True).clamp(max=below.shape[1] - 1)
-        return torch.full_like(scores, -torch.inf).scatter(1, drawn, 0.0)

@@ -12,7 +12,8 @@ from weakref import WeakKeyDictionary
 import torch
 
 from residency.eval.candidate import Candidate
-from residency.eval.generate import Reply, Settings, end_tokens, seed_of
+from residency.eval.decoding import Settings, seed_of
+from residency.eval.generate import Reply, end_tokens
 
 SHARE_OF_FREE_MEMORY = 0.7  # the rest is for scoring
 _engines: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
