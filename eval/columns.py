@@ -174,6 +174,7 @@ def read(artifacts: Sequence[Artifact], tasks: Sequence[str] | None = None) -> d
     }  # NaN where there is none
     made = {}
     for code in wanted:
+        _refuse_other_sources(names[code], artifacts)
         rows = starts[ends[code - 1] if code else 0 : ends[code]]
         local = {name: column[rows] for name, column in numbers.items()}
         metric = columns["metric"][1][columns["metric"][0][rows[0]]]
@@ -254,6 +255,15 @@ class _Rows:
         return [int((row > 0).sum()) for row in every]
 
 
+def _refuse_other_sources(task: str, artifacts: Sequence[Artifact]) -> None:
+    if len({artifact.identity(task) for artifact in artifacts}) > 1:
+        raise ResidencyError(
+            f"task {task}: the items are of two sources, or their file changed between the evaluations",
+            cure="Evaluate the older one again: "
+            + ", ".join(f"{artifact.path.name} ({artifact.manifest.created})" for artifact in artifacts),
+        )
+
+
 def _load(path: Path) -> Any:
     """The rows that make the tasks' values. `parts` is large and read only where a metric needs it."""
     file = path / FILE
@@ -306,7 +316,8 @@ def _sums(whole: Any, rows: Ints, part: _Rows, metric: str) -> list[Mapping[str,
     if column.null_count:
         return None
     entries = column.to_pylist(maps_as_pydicts="strict")
-    names = [*dict.fromkeys(name for entry in entries for name in entry)]
+    # Statistics of metrics that are shown beside the task's own are kept as `metric/statistic`.
+    names = [*dict.fromkeys(name for entry in entries for name in entry if "/" not in name)]
     table = {name: np.array([entry.get(name, 0.0) for entry in entries]) for name in names}
     if "items" not in table:
         table["items"] = np.ones(len(entries))
