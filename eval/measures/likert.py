@@ -1,17 +1,21 @@
-"""Statements rated on a scale: the expected step, by the likelihoods of the letters under which the steps are listed.
+"""Statements rated on a scale: the expected step, by the likelihoods of the steps.
 
-The steps are shown in every rotation, so that a liking for a letter or a place cancels out. A statement that speaks
-against what the scale measures has `facts.reversed`. Source: the attitude scales of ChiMed-GPT (arXiv:2311.06025).
+Where the wording lists the steps, their letters are compared and they are shown in every rotation, so that a liking for
+a letter or a place cancels out; else their texts. A statement that speaks against what the scale measures has
+`facts.reversed`. Source: the attitude scales of ChiMed-GPT (arXiv:2311.06025).
 """
 
 from __future__ import annotations
+
+from jinja2 import Environment, meta
 
 from residency.eval.candidate import Candidate
 from residency.eval.items import Item, fit
 from residency.eval.metrics.likert import as_shown, likert
 from residency.eval.prompt import Row, ask
 from residency.eval.records import Record, make_record
-from residency.eval.settings import LikertTask
+from residency.eval.settings import LikertTask, Scorer
+from residency.eval.shipped import template_text
 from residency.eval.shots import Shots
 
 
@@ -19,9 +23,9 @@ def measure(task: LikertTask, candidate: Candidate, rows: list[Row], shots: Shot
     """One record per statement, wording and order of the steps; their mean is the statement's score."""
     asked = [
         (row | {"options": task.scale, "answer": None}, template, order)
-        for template in task.templates
-        for order in range(len(task.scale))
         for row in rows
+        for template in task.templates
+        for order in range(len(task.scale) if _scorer(row, template) == "letter" else 1)
     ]
     items = [_item(task, candidate, row, shots.of(row), template, order) for row, template, order in asked]
     records = []
@@ -33,7 +37,7 @@ def measure(task: LikertTask, candidate: Candidate, rows: list[Row], shots: Shot
                 task,
                 item,
                 main=True,
-                scorer="letter",
+                scorer=_scorer(row, template),
                 template=template,
                 order=order,
                 scores=sums,
@@ -44,6 +48,11 @@ def measure(task: LikertTask, candidate: Candidate, rows: list[Row], shots: Shot
             )
         )
     return records
+
+
+def _scorer(row: Row, template: str) -> Scorer:
+    listed = "options" in meta.find_undeclared_variables(Environment().parse(template_text(template)))
+    return "letter" if listed or not isinstance(row["prompt"], str) else "option-text"
 
 
 def _item(
@@ -59,7 +68,7 @@ def _item(
             task,
             row,
             candidate.tokenizer,
-            scorer="letter",
+            scorer=_scorer(row, template),
             template=template,
             order=order,
             shots=solved[len(solved) - kept :],

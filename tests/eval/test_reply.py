@@ -214,7 +214,7 @@ def test_shots_carry_the_models_own_reasoning_only_where_it_was_right(tokenizer:
 
 def test_nearest_shots_are_those_of_the_models_own_states(model: Any, tokenizer: Any) -> None:
     candidate = Candidate(model, tokenizer, 128)
-    rows = [
+    rows: list[Row] = [
         {"id": str(n), "prompt": text, "options": ["a", "b"], "answer": 0}
         for n, text in enumerate(
             ["The kidney filters", "Dose of zolin", "Stars are far", "A heart pumps blood"]
