@@ -24,21 +24,30 @@ WRITTEN = ("answer", "rubric", "variance")  # kinds whose records hold what a mo
 
 def model_key(model: Path, max_length: int) -> dict[str, Any]:
     """What makes two models' records comparable or not: weights, tokenizer, precision, scorer, window."""
-    from residency.data.tokenizer import tokenizer_digest
+    from residency.data.tokenizer import template_digest, template_of, tokenizer_digest
     from residency.eval.score import SCORER
     from residency.model import base_of, resolve_precision
 
     base, adapter = base_of(model)
     weights = [*base.glob("*.safetensors"), *(adapter.glob("*.safetensors") if adapter else [])]
+    spoken = model if (model / "tokenizer_config.json").exists() else base
     facts = {
         "weights_sha256": {path.name: sha256(path) for path in sorted(weights)},
-        "tokenizer_digest": tokenizer_digest(model),
+        "tokenizer_digest": tokenizer_digest(spoken),
+        "template_digest": template_digest(template_of(spoken)),
         "precision": str(resolve_precision("auto")).removeprefix("torch."),
         "scorer": SCORER,
         "config_sha256": sha256(base / "config.json"),
+        "adapter": _adapter_config(adapter) if adapter else None,
         "max_length": min(max_length, window(base)),
     }
     return {**facts, "key": identity_of(**facts)}
+
+
+def _adapter_config(adapter: Path) -> str:
+    """Digest of an adapter's rank, scale and places; not of the path to its base, whose weights count by themselves."""
+    config = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))
+    return identity_of(**{key: value for key, value in config.items() if key != "base_model_name_or_path"})
 
 
 def window(model: Path) -> int:

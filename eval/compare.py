@@ -75,6 +75,18 @@ def compare(candidate: Path, reference: Path, *, resamples: int = RESAMPLES, see
     )
 
 
+def alone(records: Path, *, resamples: int = RESAMPLES, seed: int = SEED) -> list[Line]:
+    """The values of one model, each a line against itself.
+
+    Raises:
+        ResidencyError: no records.
+    """
+    artifact = Artifact.open(records)
+    [name] = labels([artifact])
+    tables = read([artifact]).values()
+    return together(lambda table: line(table, 0, 0, name, name, resamples=resamples, seed=seed), tables)
+
+
 def together(job: Callable[[T], R], given: Iterable[T]) -> list[R]:
     """Results of a job on each, in their order; numpy draws without the interpreter's lock, so threads share cores."""
     with ThreadPoolExecutor(min(MOST_THREADS, len(os.sched_getaffinity(0)))) as pool:

@@ -17,7 +17,9 @@ from typing import Any, TypeVar
 from residency.artifact import RunPaths, StageFile, commit, own, read_manifest, read_stage
 from residency.data.passport import of_parent
 from residency.eval import cache
+from residency.eval.agreement import validity
 from residency.eval.candidate import Candidate
+from residency.eval.floors import floors_of
 from residency.eval.measures import chosen_template, measure
 from residency.eval.prompt import Row
 from residency.eval.records import Record, by_item, main_rows, metric_of, value_of, write_records
@@ -72,6 +74,7 @@ def run(attempt: Path, ranks: Alone | None = None) -> Path:
         if ranks.rank:
             continue
         measured[task.name] = _summary(task, found, time.perf_counter() - started, cached)
+        measured[task.name]["floors"] = floors_of(task, questions[task.name].rows)
         summary = {name: measured[task.name][name] for name in ("value", "n", "seconds")}
         emit(RunPaths(stage.run).events, "task_scored", stage.name, task=task.name, **summary)
         records += found
@@ -147,6 +150,7 @@ def _summary(task: TaskSettings, records: list[Record], seconds: float, cached: 
         "n": len({record["id"] for record in main}),
         "items_cut": len({record["id"] for record in main if record["cut_tokens"]}),
         "items_with_fewer_shots": len({record["id"] for record in main if record["cut_shots"]}),
+        "replies": validity(records),
         "templates": sorted({record["template"] for record in main if record["template"]}),
         "seconds": round(seconds, 3),
         "cached": cached,

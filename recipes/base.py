@@ -15,6 +15,7 @@ from typing import Any
 from residency.artifact import identity_of, sha256
 from residency.data.sources import hub_errors, offline
 from residency.errors import ResidencyError
+from residency.model import base_of
 from residency.recipes.schema import HubBase
 
 WANTED = ["*.safetensors", "*.json", "*.model", "*.jinja", "*.txt"]
@@ -31,12 +32,13 @@ class BaseModelFiles:
 
     @property
     def here(self) -> bool:
-        return (self.directory / "config.json").exists()
+        return any((self.directory / name).exists() for name in ("config.json", "adapter_config.json"))
 
     @cached_property
     def config(self) -> dict[str, Any]:
         """`config.json`, or nothing where the model is not here."""
-        return dict(json.loads((self.directory / "config.json").read_text())) if self.here else {}
+        path = base_of(self.directory)[0] / "config.json" if self.here else None
+        return dict(json.loads(path.read_text())) if path else {}
 
     @property
     def has_chat_template(self) -> bool | None:
@@ -100,7 +102,8 @@ def _digest(directory: Path) -> str:
     manifest = directory / "manifest.json"
     if manifest.exists():
         return str(json.loads(manifest.read_text())["identity"])
-    if not (directory / "config.json").exists():
+    adapter = (directory / "adapter_config.json").exists()
+    if not adapter and not (directory / "config.json").exists():
         raise ResidencyError(
             f"base: {directory} holds no config.json", cure="Give a directory in Hugging Face's format"
         )
@@ -110,4 +113,5 @@ def _digest(directory: Path) -> str:
             cure="Convert it: pickled weights are never loaded",
         )
     files = sorted(path for pattern in WANTED for path in directory.glob(pattern))
-    return identity_of(files={path.name: sha256(path) for path in files})
+    below = {"base": _digest(base_of(directory)[0])} if adapter else {}
+    return identity_of(files={path.name: sha256(path) for path in files}, **below)

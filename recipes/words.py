@@ -10,18 +10,9 @@ from rich.table import Table
 
 from residency import events
 from residency.artifact import read_attempt
+from residency.eval.tables import MARKS
+from residency.eval.tables import plain_console as plain_console
 from residency.recipes.plan import Plan, PlannedStage
-
-PIPED_WIDTH = (
-    140  # rich assumes 80 columns where there is no terminal, and would break lines that a script reads
-)
-MARKS = {"better": "+", "worse": "-", "equivalent": "=", "undecided": "?", "reference": " "}
-
-
-def plain_console() -> Console:
-    """A console that breaks lines at the terminal's width, and nowhere when piped."""
-    console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, soft_wrap=True, width=PIPED_WIDTH)
 
 
 def print_plan(plan: Plan, notes: list[str]) -> None:

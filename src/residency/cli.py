@@ -119,6 +119,68 @@ def publish(
     print(publish_export(_plan(recipe, overrides, runs, mirror), repository, stage))
 
 
+@app.command(name="eval")
+def eval_command(
+    model: Annotated[
+        str, typer.Argument(help="Directory, hub id, or finished stage (runs/NAME/sft-1a2b3c4d).")
+    ],
+    tasks: Annotated[
+        str | None, typer.Option("--tasks", help="Names between commas; see `residency tasks`.")
+    ] = None,
+    suite: Annotated[
+        str | None, typer.Option("--suite", help="medicine, general or all-here: tasks whose data are here.")
+    ] = None,
+    against: Annotated[str | None, typer.Option("--against", help="Model that it is compared with.")] = None,
+    shots: Annotated[int | None, typer.Option("--shots", min=0, help="Solved examples.")] = None,
+    limit: Annotated[int | None, typer.Option("--limit", min=2, help="Only the first items.")] = None,
+    chat: Annotated[bool, typer.Option("--chat", help="Ask through the model's chat template.")] = False,
+    template: Annotated[str | None, typer.Option("--template", help="Wording, by name or Jinja.")] = None,
+    max_length: Annotated[
+        int | None, typer.Option("--max-length", min=2, help="Longest prompt in tokens.")
+    ] = None,
+    runs: Runs = Path("runs"),
+    mirror: Mirror = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Measure a model on tasks, and say whether it is better than another."""
+    from residency.eval.tables import show
+    from residency.recipes import evaluate_command as command
+
+    _use_mirror(mirror)
+    asked = command.Asked(shots, limit, chat, template)
+    found = command.chosen(tasks, suite, asked)
+    records = command.evaluate(model, found, against=against, runs=runs, max_length=max_length)
+    show(records, as_json=as_json)
+
+
+@app.command()
+def compare(
+    candidate: Annotated[Path, typer.Argument(help="Records, or a model or stage that was measured.")],
+    reference: Annotated[Path, typer.Argument(help="What it is compared with.")],
+    resamples: Annotated[int, typer.Option("--resamples", min=100, help="Bootstrap resamples.")] = 10_000,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """The verdict of one measured model against another, from their records."""
+    from residency.eval.beside import records_at
+    from residency.eval.tables import show
+
+    show([records_at(candidate), records_at(reference)], resamples=resamples, as_json=as_json)
+
+
+@app.command(name="tasks")
+def tasks_command(
+    here: Annotated[bool, typer.Option("--here", help="Only those whose data are here.")] = False,
+    mirror: Mirror = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """The tasks that Residency ships, and what each needs."""
+    from residency.eval.tables import print_tasks
+    from residency.recipes.evaluate_command import listing
+
+    _use_mirror(mirror)
+    print_tasks(listing(here=here), as_json=as_json)
+
+
 @app.command()
 def chat(
     model: Annotated[

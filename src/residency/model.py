@@ -6,6 +6,8 @@ holds an adapter is loaded on the weights of its parent.
 
 from __future__ import annotations
 
+import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +15,13 @@ from residency.artifact import read_manifest
 from residency.errors import ResidencyError
 
 
-def load(directory: Path, *, precision: str = "auto", attention: str = "auto") -> tuple[Any, Any]:
+def load(
+    directory: Path, *, precision: str = "auto", attention: str = "auto", tokenizer: Path | None = None
+) -> tuple[Any, Any]:
     """Model (adapter applied, if any) and tokenizer, on the default device of the process.
 
     Args:
+        tokenizer: directory that holds it, where that is another one.
         precision: `float32`, `bfloat16`, or `auto`: bfloat16 on accelerators, float32 on CPU.
         attention: implementation, or `auto` for the best that the machine offers.
     """
@@ -32,7 +37,9 @@ def load(directory: Path, *, precision: str = "auto", attention: str = "auto") -
 
     if torch.cuda.is_available():
         model = model.to("cuda")
-    return model, AutoTokenizer.from_pretrained(directory)
+    # An adapter from elsewhere may come without a tokenizer: then its base's.
+    spoken = directory if (directory / "tokenizer_config.json").exists() else base
+    return model, AutoTokenizer.from_pretrained(spoken)
 
 
 def load_weights(directory: Path, *, precision: str = "auto", attention: str = "auto") -> Any:
@@ -49,13 +56,42 @@ def load_weights(directory: Path, *, precision: str = "auto", attention: str = "
 
 
 def base_of(directory: Path) -> tuple[Path, Path | None]:
-    """Directory of the full weights, and of the adapter on them if there is one."""
+    """Directory of the full weights, and of the adapter on them if there is one.
+
+    The base of a stage's adapter stands in its manifest, that of any other in its `adapter_config.json`.
+
+    Raises:
+        ResidencyError: the base of an adapter is not here.
+    """
     if not (directory / "adapter_config.json").exists():
         return directory, None
-    parent = (directory / read_manifest(directory).parent_paths["model"]).resolve()
+    if (directory / "manifest.json").exists():
+        parent = (directory / read_manifest(directory).parent_paths["model"]).resolve()
+    else:
+        parent = _named_base(directory)
     if (parent / "adapter_config.json").exists():
         parent = base_of(parent)[0]
     return parent, directory
+
+
+def _named_base(adapter: Path) -> Path:
+    """The directory that an adapter's configuration names, or a hub id's in the mirror or the hub's cache."""
+    config = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))
+    name = str(config.get("base_model_name_or_path") or "")
+    mirror = os.environ.get("RESIDENCY_MIRROR")
+    for place in [Path(name), adapter / name, *([Path(mirror, name)] if mirror else [])]:
+        if name and (place / "config.json").exists():
+            return place.resolve()
+    if name.count("/") == 1 and not name.startswith((".", "/")):
+        from huggingface_hub import try_to_load_from_cache
+
+        cached = try_to_load_from_cache(name, "config.json", revision=config.get("revision"))
+        if isinstance(cached, str):
+            return Path(cached).parent
+    raise ResidencyError(
+        f"{adapter}: its base {name or '(not named)'} is not here",
+        cure="Give its directory under base_model_name_or_path in adapter_config.json",
+    )
 
 
 def resolve_precision(precision: str) -> Any:
