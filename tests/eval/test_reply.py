@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,9 @@ import pytest
 import torch
 from pydantic import ValidationError
 
+from residency.artifact import RunPaths, StageFile, identity_of, open_attempt
+from residency.data import corpus
+from residency.data.settings import CorpusSettings
 from residency.eval.agreement import agreement, validity
 from residency.eval.candidate import Candidate
 from residency.eval.generate import Reply
@@ -20,7 +24,8 @@ from residency.eval.measures import measure
 from residency.eval.nearest import NearestShots
 from residency.eval.prompt import Row, shown_order
 from residency.eval.records import Record, main_rows, value_of
-from residency.eval.settings import TASK, TaskSettings
+from residency.eval.rows import read_items
+from residency.eval.settings import TASK, ChoiceTask, TaskSettings, load_task
 from residency.eval.shots import Shots
 
 ROWS: list[Row] = [
@@ -298,3 +303,42 @@ def test_scorers_disagree_and_replies_are_counted(model: Any, tokenizer: Any) ->
 def test_settings_that_contradict_each_other_are_refused(fields: dict[str, Any], words: str) -> None:
     with pytest.raises(ValidationError, match=words):
         task(**fields)
+
+
+@pytest.mark.parametrize("name", ["pubmedqa-medprompt", "pubmedqa-verification", "pubmedqa-reasoned"])
+def test_the_shipped_methods_run_on_pubmedqa(
+    name: str, model: Any, tokenizer: Any, mirror: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RESIDENCY_MIRROR", str(mirror))
+    shipped = load_task(name, limit=2, max_new_tokens=4)
+    assert isinstance(shipped, ChoiceTask) and isinstance(shipped.items, CorpusSettings)
+    rows = read_items(shipped, made(tmp_path, "items", shipped.items))
+    solved: list[Row] = []
+    if shipped.shots_from:
+        pool = made(tmp_path, "shots", shipped.shots_from.model_copy(update={"limit": 5}))
+        solved = read_items(shipped.model_copy(update={"limit": None}), pool, solved=True)
+    wide = type(model)(
+        type(model.config)(**{**model.config.to_dict(), "max_position_embeddings": 4096})
+    ).eval()
+    records = measure(shipped, Candidate(wide, tokenizer, 4096), rows, Shots(name, shipped.shots, solved), [])
+    replies = {"pubmedqa-medprompt": 5 + 1, "pubmedqa-verification": 1, "pubmedqa-reasoned": 5 + 1}[name]
+    written = [row for row in records if row["scorer"] == "reply"]
+    assert len(written) == 2 * replies and len(main_rows(records)) == 2
+    assert {row["scorer"] for row in records} == {"reply", "letter"}
+    assert sum(row["parts"]["calls"] for row in main_rows(records)) == 2 * (
+        4 if name == "pubmedqa-verification" else 5
+    )
+
+
+def made(directory: Path, name: str, settings: CorpusSettings) -> Path:
+    """The corpus of a task's rows."""
+    filled = settings.model_dump() | {"seed": 0}
+    stage = StageFile(
+        name=name,
+        kind="corpus",
+        identity=identity_of(settings=filled),
+        settings=filled,
+        parents={},
+        run=directory,
+    )
+    return corpus.run(open_attempt(RunPaths(directory), stage))
