@@ -113,8 +113,9 @@ def refuse_other_base(model: Path, against: Path) -> None:
     base, adapter = base_of(model)
     if adapter is None:
         return
-    if (adapter / "manifest.json").exists() and "model" in (parents := read_manifest(adapter).parents):
-        if find_base(str(_parent(adapter))).identity != parents["model"]:
+    if (adapter / "manifest.json").exists():
+        trained_on = read_manifest(adapter).parents["model"]  # `id@commit` where the hub's cache had it
+        if "@" not in trained_on and find_base(str(_parent(adapter))).identity != trained_on:
             raise ResidencyError(
                 f"{adapter}: its base {_parent(adapter)} is not the one that it was trained on",
                 cure="Bring the old base back, or train the adapter again",

@@ -17,6 +17,7 @@ from residency.recipes.plan import Plan, PlannedStage
 if TYPE_CHECKING:
     from residency.eval.views import GateResult, Line, Suite
 
+MEASURES = ("evaluate", "curve")
 POINTS = 100  # a share in points
 DOMAINS = ("medicine", "general", "safety")
 
@@ -93,7 +94,7 @@ def gate_jobs(plan: Plan, stage: PlannedStage) -> list[str]:
         judged, reference = (_evaluation_of(plan, name) for name in (gate.after, _against(plan)))
         if stage.name == judged:
             found.append(reference)
-        elif stage.trains and gate.after in stage.parents.values():
+        elif stage.kind not in MEASURES and gate.after in stage.parents.values():
             found.append(judged)
     return [name for name in dict.fromkeys(found) if name != stage.name]
 
