@@ -19,8 +19,8 @@ STATUSES = ("answered", "invalid", "refused", "truncated")
 
 
 def agreement(records: Sequence[Record], floor: float | None = None) -> dict[str, Any]:
-    """For a report: `scorers` (accuracy, items, below_floor and, of replies, the count of each status), `disagree`
-    (share of items on which not all scorers predict the same), `pairs` (the same for each two, `letter / reply`).
+    """For a report: `scorers` (accuracy, items, below_floor and `validity`, the replies by status), `disagree` (share
+    of items on which not all scorers predict the same), `pairs` (the same for each two, by the set of their names).
 
     A prediction is the commonest one of an item's rows, the first of equal ones; a reply that names no option differs
     from every prediction but that of no option.
@@ -40,7 +40,7 @@ def agreement(records: Sequence[Record], floor: float | None = None) -> dict[str
         "scorers": {scorer: _account(records, scorer, each, floor) for scorer, each in rows.items()},
         "disagree": _share(len({each[id] for each in said.values()}) > 1 for id in items),
         "pairs": {
-            f"{one} / {other}": _share(said[one][id] != said[other][id] for id in items)
+            frozenset((one, other)): _share(said[one][id] != said[other][id] for id in items)
             for one, other in combinations(said, 2)
         },
     }
@@ -69,15 +69,13 @@ def _predictions(rows: Sequence[Record]) -> dict[str, int | None]:
     return {id: counts.most_common(1)[0][0] for id, counts in found.items()}
 
 
-def _account(
-    records: Sequence[Record], scorer: str, rows: Sequence[Record], floor: float
-) -> dict[str, float | int | bool | dict[str, int]]:
+def _account(records: Sequence[Record], scorer: str, rows: Sequence[Record], floor: float) -> dict[str, Any]:
     by_item: dict[str, list[float]] = {}
     for row in rows:
         by_item.setdefault(row["id"], []).append(row["correct"])
     accuracy = sum(sum(each) / len(each) for each in by_item.values()) / len(by_item)
     written = validity([row for row in records if row["scorer"] == scorer])
-    return {"accuracy": accuracy, "items": len(by_item), "below_floor": accuracy < floor, **written}
+    return {"accuracy": accuracy, "items": len(by_item), "below_floor": accuracy < floor, "validity": written}
 
 
 def _share(flags: Any) -> float:

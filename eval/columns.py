@@ -21,9 +21,8 @@ from numpy.typing import NDArray
 
 from residency.artifact import Manifest, read_manifest
 from residency.errors import ResidencyError
-from residency.eval.records import FILE
+from residency.eval.records import FILE, lower_is_better
 from residency.eval.records import METRICS as OWN_METRICS
-from residency.eval.views import LOWER_IS_BETTER
 
 if TYPE_CHECKING:
     from residency.eval.metrics import Metric
@@ -120,8 +119,7 @@ class TaskTable:
 
     @property
     def lower_is_better(self) -> bool:
-        known = metric_of_replies(self.metric)
-        return self.metric in LOWER_IS_BETTER or (known is not None and known.better == "lower")
+        return lower_is_better(self.metric)
 
     @property
     def has_direction(self) -> bool:

@@ -15,14 +15,16 @@ import numpy as np
 import pyarrow.compute
 import pyarrow.parquet
 
+from residency.eval.agreement import agreement
 from residency.eval.columns import Artifact, Floats, Ints, TaskTable
+from residency.eval.prompt import shown_order
 from residency.eval.records import FILE
 from residency.eval.statistics import calibration, compare_pair, components
 from residency.eval.views import Bin, Calibration, Components, Flip, Group, Scored, Validity
 
 COLUMNS = (
     "task", "id", "main", "scorer", "template", "order", "scores", "prediction", "place", "answer", "correct", "reply",
-    "status",
+    "sample", "status",
 )  # fmt: skip
 MOST_GROUPS = 60
 MOST_FLIPS = 20
@@ -179,23 +181,21 @@ def scorers(table: TaskTable, stage: str, rows: Rows) -> list[Scored]:
     names = [name for name in dict.fromkeys(rows.columns["scorer"]) if name]
     if len(names) < 2:
         return []
-    main, found = rows.first("prediction"), []
-    for name in names:
-        mine = [row for row, scorer in enumerate(rows.columns["scorer"]) if scorer == name]
-        statuses = Counter(rows.columns["status"][row] for row in mine)
-        answers = rows.first("prediction", name)
-        found.append(
-            Scored(
-                task=table.name,
-                stage=stage,
-                scorer=name,
-                main=bool(rows.main[mine[0]]),
-                value=float(np.mean([rows.columns["correct"][row] for row in mine])),
-                disagreement=float(np.mean([one != other for one, other in zip(main, answers, strict=True)])),
-                validity=Validity(**{word: statuses[word] for word in Validity.model_fields}),
-            )
+    given = [dict(zip(rows.columns, row, strict=True)) for row in zip(*rows.columns.values(), strict=True)]
+    told = agreement(given)
+    main = next(row["scorer"] for row, counts in zip(given, rows.main, strict=True) if counts)
+    return [
+        Scored(
+            task=table.name,
+            stage=stage,
+            scorer=name,
+            main=name == main,
+            value=told["scorers"][name]["accuracy"],
+            disagreement=0.0 if name == main else told["pairs"][frozenset((main, name))],
+            validity=Validity(**told["scorers"][name]["validity"]),
         )
-    return found
+        for name in names
+    ]
 
 
 def flips(
@@ -250,7 +250,7 @@ def _positional_bias(rows: Rows) -> float | None:
         if place is None or not options:
             return None
         chosen.append(place)
-        right.append((answer - (rows.columns["order"][row] or 0)) % options)  # rotated to the left
+        right.append(shown_order(options, rows.columns["order"][row] or 0).index(answer))
         most = max(most, options)
     return components.positional_bias(chosen, right, most)
 

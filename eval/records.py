@@ -49,9 +49,11 @@ def make_record(task: TaskSettings, item: Item, **fields: Any) -> Record:
 
 def lower_is_better(metric: str) -> bool:
     """Whether less of a metric is better: bits per byte, EigenScore, and what the table of metrics says so of."""
-    from residency.eval.metrics import METRICS
+    if metric in METRICS.values():
+        return metric in ("bits_per_byte", "eigenscore")
+    from residency.eval import metrics  # knows how to read replies, which takes a moment to load
 
-    return metric == "bits_per_byte" or (metric in METRICS and METRICS[metric].better == "lower")
+    return metric in metrics.METRICS and metrics.METRICS[metric].better == "lower"
 
 
 def value_of(records: Sequence[Record]) -> float:
@@ -93,10 +95,12 @@ def by_item(records: Sequence[Record], ids: Sequence[str]) -> list[Record]:
 
 def _statistics(metric: str, rows: list[list[Record]]) -> tuple[list[float], list[float]] | None:
     """Parts of a metric whose value is no mean over items; an item's statistics are the means of its rows'."""
-    from residency.eval.metrics import METRICS
+    if metric in METRICS.values():
+        return None
+    from residency.eval import metrics
     from residency.eval.metrics.item import Ratio
 
-    known = METRICS.get(metric)
+    known = metrics.METRICS.get(metric)
     if known is None or (isinstance(known.value, Ratio) and known.value.bottom == ("items",)):
         return None
     if any(row["parts"] is None for each in rows for row in each):

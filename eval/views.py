@@ -16,7 +16,6 @@ Interval = tuple[float, float, float]
 Named = Literal["better", "equivalent", "worse", "undecided", "differs", "reference"]
 """`differs`: a difference of a value that has no good direction (a mean on an attitude scale)."""
 Kept = Literal["kept", "lost", "undecided"]
-LOWER_IS_BETTER = ("bits_per_byte", "eigenscore")
 
 
 class _View(BaseModel):

@@ -273,15 +273,18 @@ def test_scorers_disagree_and_replies_are_counted(model: Any, tokenizer: Any) ->
     found = agreement(records)
     assert {row["scorer"] for row in main_rows(records)} == {"option-text"}
     assert found["scorers"]["reply"] == {
-        "accuracy": 0.5, "items": 2, "below_floor": False, "answered": 4, "invalid": 2, "refused": 0, "truncated": 0
+        "accuracy": 0.5, "items": 2, "below_floor": False,
+        "validity": {"answered": 4, "invalid": 2, "refused": 0, "truncated": 0},
     }  # fmt: skip
     assert found["scorers"]["option-text"]["accuracy"] == value_of(records)
     letters, texts = (
         {row["id"]: row["prediction"] for row in records if row["scorer"] == scorer}
         for scorer in ("letter", "option-text")
     )
-    assert found["pairs"]["option-text / letter"] == np.mean([letters[id] != texts[id] for id in letters])
-    assert found["pairs"]["letter / reply"] == np.mean([letters[id] != 1 for id in letters])
+    assert found["pairs"][frozenset(("option-text", "letter"))] == np.mean(
+        [letters[id] != texts[id] for id in letters]
+    )
+    assert found["pairs"][frozenset(("letter", "reply"))] == np.mean([letters[id] != 1 for id in letters])
     assert found["disagree"] == np.mean([{letters[id], texts[id]} != {1} for id in letters])
     assert agreement(records, floor=0.6)["scorers"]["reply"]["below_floor"]
 
