@@ -6,7 +6,6 @@ one load.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,18 +33,21 @@ class Candidate:
     _swaps: int = 0
 
     @classmethod
-    def load(cls, directory: Path, max_length: int) -> Candidate:
+    def load(cls, directory: Path, max_length: int, *, tokenizer: Path | None = None) -> Candidate:
         """Load an artifact or a model directory.
+
+        Args:
+            tokenizer: directory of the tokenizer, where that is another one.
 
         Raises:
             ResidencyError: an adapter whose base differs, or weights that cannot be read.
         """
         from residency.model import load
 
-        model, tokenizer = load(directory)
+        model, made = load(directory, tokenizer=tokenizer)
         model.eval()
         window = getattr(model.config.get_text_config(), "max_position_embeddings", max_length)
-        return cls(model, tokenizer, min(max_length, window), directory)
+        return cls(model, made, min(max_length, window), directory)
 
     def swap(self, adapter: Path, *, base: Path | None = None) -> None:
         """Put another adapter on the resident weights, in place of the one there is; its tokenizer comes with it.
@@ -110,25 +112,14 @@ class Candidate:
 
 
 def _base_of_adapter(adapter: Path) -> Path:
-    if not (adapter / "adapter_config.json").exists():
+    base, found = base_of(adapter)
+    if found is None:
         raise ResidencyError(f"{adapter} holds no adapter (no adapter_config.json)")
-    if (adapter / "manifest.json").exists():
-        return base_of(adapter)[0]
-    named = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8")).get(
-        "base_model_name_or_path"
-    )
-    return Path(str(named))
+    return base
 
 
 def _refuse_other_base(adapter: Path, wanted: Path, resident: Path) -> None:
-    if wanted.resolve() == resident.resolve():
-        return
-    if not (wanted / "config.json").exists():
-        raise ResidencyError(
-            f"{adapter}: its base {wanted} is not here, so it cannot be compared with {resident}",
-            cure="Give the adapter as the artifact of a stage, or beside its base",
-        )
-    if _weights_digest(wanted) != _weights_digest(resident):
+    if wanted.resolve() != resident.resolve() and _weights_digest(wanted) != _weights_digest(resident):
         raise ResidencyError(
             f"{adapter} was trained on {wanted}, whose weights are not those of {resident}",
             cure="Evaluate it by itself: its own base is then loaded",

@@ -178,7 +178,8 @@ class _Series:
         if held and (directory / "adapter_config.json").exists():
             merged, start = self.attempt / HELD / "base", self.stage.parents["start"]
             base = merged if merged.exists() else base_of(start)[0]
-            self.resident = self.resident or Candidate.load(base, self.settings.max_length)
+            if self.resident is None:
+                self.resident = Candidate.load(base, self.settings.max_length, tokenizer=directory)
             self.resident.swap(directory, base=base)
             candidate = self.resident
         else:

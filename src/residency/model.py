@@ -21,9 +21,9 @@ def load(
     """Model (adapter applied, if any) and tokenizer, on the default device of the process.
 
     Args:
-        tokenizer: directory that holds it, where that is another one.
         precision: `float32`, `bfloat16`, or `auto`: bfloat16 on accelerators, float32 on CPU.
         attention: implementation, or `auto` for the best that the machine offers.
+        tokenizer: directory of the tokenizer, where that is another one.
     """
     from transformers import AutoTokenizer
 
@@ -38,7 +38,7 @@ def load(
     if torch.cuda.is_available():
         model = model.to("cuda")
     # An adapter from elsewhere may come without a tokenizer: then its base's.
-    spoken = directory if (directory / "tokenizer_config.json").exists() else base
+    spoken = tokenizer or (directory if (directory / "tokenizer_config.json").exists() else base)
     return model, AutoTokenizer.from_pretrained(spoken)
 
 
