@@ -196,7 +196,7 @@ SCHEMA = {
     "place": "count",  # where the predicted option stood when shown
     "answer": "count",
     "correct": "number",  # 0 or 1, or the score of a reply
-    "parts": "named numbers",  # what the metrics of a free answer add up
+    "parts": "named numbers",  # what the metrics of a free answer add up; `calls`: replies written for a choice
     "margin": "number",  # preference: chosen minus rejected, in nats
     "nats": "number",  # bits per byte, continuation: sum of -log p
     "bytes": "count",  # UTF-8 bytes of the options, replies or document
