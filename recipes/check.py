@@ -45,6 +45,8 @@ def check(plan: Plan, *, here: bool = True) -> list[str]:
     notes += gates.check(plan)
     judging.check_gates(plan)
     _check_trackers(plan, here)
+    if others := plan.recipe.all_seeds[1:]:
+        notes.append(f"seeds: the chain runs again in {', '.join(f'seed-{seed}' for seed in others)}")
     return list(dict.fromkeys(notes))
 
 

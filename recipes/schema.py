@@ -11,7 +11,7 @@ import types
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from pydantic import BaseModel, Field, StringConstraints, ValidationError
+from pydantic import BaseModel, Field, StringConstraints, ValidationError, model_validator
 
 from residency.data.settings import CorpusSettings, CurationSettings, Settings
 from residency.errors import ResidencyError
@@ -27,8 +27,10 @@ from residency.train.settings import (
     PretrainSettings,
     ScratchSettings,
     SftSettings,
+    TrainingStage,
 )
 
+Seed = Annotated[int, Field(ge=0)]
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=64)]
 Stage = Annotated[
     PretrainSettings | CptSettings | SftSettings | PreferenceSettings | EvaluateSettings | ExportSettings,
@@ -61,6 +63,9 @@ class Recipe(Settings):
     """Name of the run directory."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Seed of every stage and corpus that gives none of its own."""
+    seeds: Annotated[int, Field(gt=0)] | Annotated[list[Seed], Field(min_length=1)] | None = None
+    """Training is repeated with so many seeds, counted from `seed`, or with these, `seed` first. Corpora and exams stay
+    the same; the verdict tells how much lies between seeds. With one seed that is unknown."""
     base: str | HubBase | ScratchBase
     """The model that the chain starts from: a hub id, a directory, or a new one."""
     corpora: dict[Name, CorpusSettings] = {}
@@ -77,6 +82,23 @@ class Recipe(Settings):
     """What `residency submit` asks Slurm for."""
     track: list[Literal["wandb", "tensorboard", "trackio"]] = []
     """Where training curves go besides `events.jsonl`; needs `pip install "residency[track]"`."""
+
+    @property
+    def all_seeds(self) -> list[int]:
+        """The seeds of training, the recipe's own first."""
+        if isinstance(self.seeds, int):
+            return list(range(self.seed, self.seed + self.seeds))
+        return self.seeds or [self.seed]
+
+    @model_validator(mode="after")
+    def _seeds_differ(self) -> Recipe:
+        seeds = self.all_seeds
+        if seeds[0] != self.seed or len(set(seeds)) < len(seeds):
+            raise ValueError(f"seeds = {seeds}: seed ({self.seed}) comes first, and each stands once")
+        trained = [stage for stage in self.stages.values() if isinstance(stage, TrainingStage)]
+        if len(seeds) > 1 and trained and all(stage.seed is not None for stage in trained):
+            raise ValueError("seeds: every training stage has a seed of its own, so nothing would differ")
+        return self
 
 
 def load(path: Path, overrides: list[str] | None = None) -> Recipe:
@@ -119,6 +141,8 @@ def _explain(raw: Raw, fault: Any) -> str:
             return f"{place}: unknown kind {fault['ctx']['tag']!r}{_nearest(fault['ctx']['tag'], kinds)}"
         case "union_tag_not_found":
             return f"{place}: {key}.kind is missing"
+    if not path:  # about several keys at once
+        return f"{place}: {fault['msg'].removeprefix('Value error, ')}"
     value = fault["input"] if not isinstance(fault["input"], dict | list) else type(fault["input"]).__name__
     return f"{place}: {key} = {value!r}: {fault['msg'].removeprefix('Value error, ')}"
 

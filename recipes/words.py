@@ -21,8 +21,8 @@ def print_plan(plan: Plan, notes: list[str]) -> None:
     for column in ("stage", "kind", "from", "identity", "state"):
         table.add_column(column)
     for stage in plan.stages.values():
-        parents = [*stage.parents.values(), *("base" for _ in stage.outside)]
-        items = [parent for role, parent in stage.parents.items() if role.startswith("items:")]
+        read = stage.parents | {role: role if role.startswith("items:") else "base" for role in stage.outside}
+        parents, items = list(read.values()), [read[role] for role in read if role.startswith("items:")]
         shown = [parent for parent in parents if parent not in items] + (
             [f"{len(items)} tasks"] if items else []
         )
@@ -64,6 +64,7 @@ def tell(plan: Plan) -> None:
         rows = json.loads(plan.paths.verdict.read_text())
         if rows:
             _tell_verdict(console, [row for row in rows if row["stage"] == rows[-1]["stage"]])
+            _tell_seeds(console, plan, rows[-1]["stage"])
     console.print(
         f"\nreport   {plan.paths.report}\nverdict  {plan.paths.verdict}", style="dim", soft_wrap=True
     )
@@ -83,5 +84,26 @@ def _tell_verdict(console: Console, rows: list[dict[str, Any]]) -> None:
             f"{row['delta']:+.3f} [{row['ci_low']:+.3f}, {row['ci_high']:+.3f}]",
             f"{MARKS[row['verdict']]} {row['verdict']}",
         )  # fmt: skip
+    console.print()
+    console.print(table)
+
+
+def _tell_seeds(console: Console, plan: Plan, stage: str) -> None:
+    """What lies between the seeds of training; with one seed it is unknown."""
+    if not plan.paths.seeds.exists():
+        console.print("between seeds: unknown, one seed was trained (seeds: 3)", style="dim")
+        return
+    rows = [row for row in json.loads(plan.paths.seeds.read_text()) if row["stage"] == stage]
+    table = Table(box=None, pad_edge=False, header_style="dim", title_justify="left")
+    table.title = f"over {len(rows[0]['seeds'])} seeds" if rows else ""
+    table.add_column("task")
+    for column in ("mean difference", "deviation between seeds", "[95 % interval, other seeds and items]"):
+        table.add_column(column, justify="right")
+    for row in rows:
+        _, low, high = row["whole"]
+        interval = f"[{low:+.3f}, {high:+.3f}]"
+        table.add_row(
+            row["title"] or row["task"], f"{row['delta_mean']:+.3f}", f"{row['deviation']:.3f}", interval
+        )
     console.print()
     console.print(table)

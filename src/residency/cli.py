@@ -38,12 +38,12 @@ def run(
     ] = False,
 ) -> None:
     """Run a recipe from its base model to the verdict; finished stages are skipped."""
-    from residency.recipes import chain, check
+    from residency.recipes import check, seeds
     from residency.recipes.words import tell
 
     plan = _plan(recipe, overrides, runs, mirror)
     check.check(plan)
-    chain.run(plan, verify=verify)
+    seeds.run(plan, verify=verify)
     tell(plan)
 
 
@@ -75,12 +75,12 @@ def report(
     recipe: RecipeFile, overrides: Overrides = None, runs: Runs = Path("runs"), mirror: Mirror = None
 ) -> None:
     """Write verdict.json and report.html again from what is finished."""
-    from residency.recipes import chain
+    from residency.recipes import seeds
 
     plan = _plan(recipe, overrides, runs, mirror)
     if not plan.paths.root.is_dir():
         raise ResidencyError(f"no run in {plan.paths.root}", cure="Run the recipe first")
-    chain.conclude(plan)
+    seeds.conclude(plan)
     print(plan.paths.report)
 
 
@@ -92,14 +92,15 @@ def submit(
     mirror: Mirror = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Write the scripts, submit nothing.")] = False,
 ) -> None:
-    """Run a recipe as a chain of Slurm jobs, one per stage."""
-    from residency.recipes import check
+    """Run a recipe as a chain of Slurm jobs, one per stage; with several seeds, a chain for each."""
+    from residency.recipes import check, seeds
     from residency.slurm.submit import submit_plan
 
     plan = _plan(recipe, overrides, runs, mirror)
     check.check(plan, here=False)
-    for job in submit_plan(plan, dry_run=dry_run):
-        print(f"{job.job_id or 'not submitted':>13}  {job.name:24}  {job.script}")
+    for one in seeds.plans(plan).values():
+        for job in submit_plan(one, dry_run=dry_run):
+            print(f"{job.job_id or 'not submitted':>13}  {job.name:24}  {job.script}")
 
 
 @app.command()
