@@ -98,7 +98,7 @@ def run_beside(attempt: Path) -> None:
         if finished:
             return
         stage = StageFile.model_validate_json((attempt / "stage.json").read_text())
-        series = _Series(attempt, stage)
+        series = _Series(attempt, stage, beside=True)
         while not (series.trained or (attempt / ENDED).exists() or os.getppid() != starter):
             if found := next(series.waiting(), None):
                 series.score(*found)
@@ -109,9 +109,11 @@ def run_beside(attempt: Path) -> None:
 class _Series:
     """The checkpoints of one stage, one after another through the same tasks."""
 
-    def __init__(self, attempt: Path, stage: StageFile) -> None:
+    def __init__(self, attempt: Path, stage: StageFile, *, beside: bool = False) -> None:
         self.attempt, self.stage, self.payload = attempt, stage, attempt / "payload"
-        os.environ["CUDA_VISIBLE_DEVICES"] = stage.execution["devices"]  # before torch is imported
+        devices = stage.execution["devices"]
+        if beside or not devices or "SLURM_JOB_ID" not in os.environ:  # else a job of its own, with its own
+            os.environ["CUDA_VISIBLE_DEVICES"] = devices  # before torch is imported
         self.settings = CurveSettings.model_validate(stage.settings)
         self.questions = {task.name: Questions(task, stage) for task in self.settings.tasks}
         self.resident: Candidate | None = None

@@ -54,6 +54,7 @@ def render(
         *_checks(stage, paths.artifact(stage.name, stage.identity)),
         *cluster.setup,
         f"command=({shlex.join([_plain(python), '-m', *module])} {_quote(attempt)})",
+        *_scoring(stage, paths, _plain(python)),
         "",
     ]
     return "\n".join(lines) + "\n" + launch()
@@ -92,10 +93,11 @@ def _options(stage: StageFile, cluster: ClusterSettings, paths: RunPaths) -> Ite
 
 
 def _gpus(stage: StageFile, cluster: ClusterSettings) -> int:
-    """GPUs per machine: all for training, one for an evaluation, none for work on data."""
+    """GPUs per machine: all for training, one for an evaluation (for a curve if it asks), none for work on data."""
     if stage.kind in TRAINING:
         return cluster.gpus_per_node
-    return min(cluster.gpus_per_node, 1) if stage.kind == "evaluate" else 0
+    scores = stage.kind == "evaluate" or (stage.kind == "curve" and stage.execution["devices"])
+    return min(cluster.gpus_per_node, 1) if scores else 0
 
 
 def _checks(stage: StageFile, artifact: Path) -> list[str]:
@@ -116,6 +118,18 @@ def _checks(stage: StageFile, artifact: Path) -> list[str]:
             "done",
         ]
     return lines
+
+
+def _scoring(stage: StageFile, paths: RunPaths, python: str) -> Iterator[str]:
+    """A process on the first node that scores checkpoints beside the ranks, where the recipe asks for a curve.
+
+    It ends with the job; what it has not scored then is held for the job of the curve.
+    """
+    if hold := stage.execution.get("hold"):
+        curve = (paths.root / hold["directory"]).parent
+        log = paths.logs / f"{curve.name.rpartition('-')[0]}.log"
+        process = f"{shlex.join([python, '-m', 'residency.eval.curve', '--beside'])} {_quote(curve)}"
+        yield f"OMP_NUM_THREADS=1 {process} >>{_quote(log)} 2>&1 </dev/null &"
 
 
 def _proof(stage: StageFile, parent: Path) -> Path:

@@ -56,8 +56,10 @@ def golden_cases() -> dict[str, str]:
         "EDITOR": "vi",
     }
     cpt = stage("cpt", model=RUN / "base-0a0a0a0a", tokens=RUN / "cpt-tokens-0b0b0b0b")
+    hold = {"directory": "cpt-curve-0c0c0c0c.attempt/held", "every": 1}
     return {
         "training": script(cpt, environment=environment),
+        "training-scored": script(cpt.model_copy(update={"execution": {"hold": hold}})),
         "training-small": script(stage("sft", model=Path("/models/llama")), ClusterSettings()),
         "corpus": script(stage("corpus")),
         "evaluate": script(stage("evaluate", model=RUN / "cpt-1a2b3c4d")),
