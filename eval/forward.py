@@ -12,7 +12,7 @@ from residency.eval.branches import TreeRow
 from residency.eval.float32_head import Float32Head
 from residency.eval.prefixes import prefix_cache
 
-TOKENS_PER_BATCH = {"cpu": 2048, "cuda": 32768}  # a CPU is fastest on what its caches hold
+TOKENS_PER_BATCH = {"cpu": 512, "cuda": 32768}  # a CPU is busy with few, and little of them is then padding
 KEYS_PER_TOKEN = (
     4  # a batch attends to so many times its budget of tokens, prefix included: its keys must fit
 )

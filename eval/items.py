@@ -68,7 +68,8 @@ def fit(
     for kept in range(shots, -1, -1):
         question = asked(kept)
         read = [_parted(question.prompt, text, row.get("ending")) for text in question.continuations]
-        pieces = [piece(tokenizer, before, after, bos=not question.chat) for before, after in read]
+        known = {before: encode(tokenizer, before) for before in {before for before, _ in read}}
+        pieces = [piece(tokenizer, *pair, bos=not question.chat, alone=known[pair[0]]) for pair in read]
         if max(len(each.ids) for each in pieces) <= max_length:
             break
     sizes = [byte_count([after.strip()]) for _, after in read]
@@ -96,11 +97,14 @@ def _parted(prompt: str, continuation: str, ending: str | None) -> tuple[str, st
     return before.lstrip() if not prompt else before, f" {ending.strip()}"
 
 
-def piece(tokenizer: Any, prompt: str, continuation: str, *, bos: bool) -> Piece:
+def piece(
+    tokenizer: Any, prompt: str, continuation: str, *, bos: bool, alone: list[int] | None = None
+) -> Piece:
     """A prompt and what follows it; `bos` puts the tokenizer's BOS in front, if it has one (a chat template writes
-    its own)."""
+    its own). `alone` are the prompt's own ids, where they are known already."""
     start = [tokenizer.bos_token_id] if bos and tokenizer.bos_token_id is not None else []
-    alone, joint = start + encode(tokenizer, prompt), start + encode(tokenizer, prompt + continuation)
+    alone = start + (encode(tokenizer, prompt) if alone is None else alone)
+    joint = start + encode(tokenizer, prompt + continuation)
     shared = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(alone, joint, strict=False)))
     return Piece(joint, max(1, min(shared, len(joint) - 1)))
 

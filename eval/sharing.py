@@ -1,8 +1,8 @@
 """For which models branches and prefixes give the scores that plain rows give.
 
 They are right where attention is all that joins tokens, and where it takes the mask given to it: not for state-space
-models, biases by distance (ALiBi), or prompt tuning. Rather than list architectures, a real sequence is scored both
-ways, the longest of each call that is longer than those before; if the two differ, the model is scored plainly.
+models, biases by distance (ALiBi), or prompt tuning. Rather than list architectures, the beginning of a real sequence
+is scored both ways before the first use; if the two differ, the model is scored plainly.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from residency.eval.items import Piece
 if TYPE_CHECKING:
     from residency.eval.forward import Forward
 
-SHORTEST = 12  # tokens; a shorter sequence shows nothing
+SHORTEST, LONGEST = 12, 96  # tokens: a shorter sequence shows nothing, a longer one no more
 EXACT = 1e-4  # nats, for float32 weights; grows with the root of the number of scored tokens
 COARSE = 0.1  # nats, for 16-bit weights: several times what another shape of the batch alone makes of a token
 REFUSALS = (TypeError, ValueError, RuntimeError, AttributeError, NotImplementedError, LookupError)
@@ -49,12 +49,12 @@ def plan(model: Any) -> Plan:
 
 
 def planned(forward: Forward, longest: tuple[int, ...]) -> Plan:
-    """The plan for a call whose longest input is this one."""
-    known = plan(forward.model)
+    """The plan for a call whose longest input is this one; a longer one than those tried is tried again."""
+    known, ids = plan(forward.model), longest[:LONGEST]
     refused = not known.shares and known is not UNTRIED
-    if refused or len(longest) < SHORTEST or len(longest) <= known.tried:
+    if refused or len(ids) < SHORTEST or len(ids) <= known.tried:
         return known
-    _plans[forward.model] = found = _tried(forward, longest)
+    _plans[forward.model] = found = _tried(forward, ids)
     return found
 
 
