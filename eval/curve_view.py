@@ -101,7 +101,7 @@ def _curve(
     stage: str, task: TaskSettings, scores: Scores, missing: list[int], resamples: int, seed: int
 ) -> Curve:
     clusters, lower = codes_of(scores.clusters), lower_is_better(scores.metric)
-    points = []
+    points: list[CurvePoint] = []
     for step, values in zip(scores.steps, scores.values, strict=True):
         value, low, high = ratio_bootstrap(values, scores.sizes, clusters, resamples, seed)
         pair = (values, scores.values[0], clusters, resamples, seed)

@@ -82,7 +82,7 @@ def test_an_adapter_of_other_weights_is_refused(base: Path, tmp_path: Path) -> N
     with pytest.raises(ResidencyError, match="whose weights are not those of"):
         resident.swap(adapter(other, tmp_path / "misfits", seed=1))
     shutil.rmtree(other)
-    with pytest.raises(ResidencyError, match="its base .* is not here"):
+    with pytest.raises(ResidencyError, match=r"its base .* is not here"):
         resident.swap(tmp_path / "misfits")
     with pytest.raises(ResidencyError, match="holds no adapter"):
         resident.swap(same)

@@ -16,7 +16,7 @@ import torch
 from residency import events
 from residency.artifact import Manifest, StageFile, read_manifest, write_json
 from residency.errors import ResidencyError
-from residency.eval import curve
+from residency.eval import curve, curve_view
 from residency.eval.records import read_table
 from residency.eval.settings import ENDED, HELD
 
@@ -82,12 +82,30 @@ def test_each_checkpoint_leaves_a_point_and_its_weights_go(make_curve: Callable[
         assert bits["low"] <= bits["value"] <= bits["high"] and bits["n"] == 4
         rows = read_table(artifact / f"step-{point['step']}")
         assert [row["id"] for row in rows] == [row["id"] for row in TEXTS]
-    scored = [event for event in events.read(artifact.parent / "events.jsonl")]
+    scored = list(events.read(artifact.parent / "events.jsonl"))
     assert [(event["event"], event["of"], event["step"]) for event in scored] == [
         ("checkpoint_scored", "cpt", step) for step in (0, 2, 4, 6)
     ]
     assert not attempt.exists()
     assert curve.run(attempt) == artifact, "a second process finds it"
+
+
+def test_the_view_is_of_the_same_items_at_every_point(make_curve: Callable[..., Path]) -> None:
+    artifact = curve.run(make_curve(2, 4))
+    [found] = curve_view.view(artifact, resamples=200)
+    assert (found.stage, found.task, found.n, found.lower_is_better) == ("cpt", "bits", 4, True)
+    assert [point.step for point in found.points] == [0, 2, 4, 6]
+    values = [point.value for point in found.points]
+    for point, known in zip(found.points, read_manifest(artifact).measured["points"], strict=True):
+        assert point.value == pytest.approx(known["tasks"]["bits"]["value"])
+        assert point.low <= point.value <= point.high
+        if point.delta:
+            assert point.delta[0] == pytest.approx(point.value - values[0])
+    assert found.best == 2 * values.index(min(values))
+    assert found.gap == pytest.approx(values[found.bottom // 2] - values[0])
+    assert found.first_to_last[0] == pytest.approx(values[-1] - values[0])
+    scores = curve_view.read_curve(artifact)["bits"]
+    assert scores.scaled.mean(axis=1) == pytest.approx(values)
 
 
 def test_a_checkpoint_that_was_not_held_is_missing(make_curve: Callable[..., Path]) -> None:
@@ -100,7 +118,7 @@ def test_a_point_is_whole_or_not_there(
     make_curve: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     attempt = make_curve(2, 4)
-    whole = curve.write_json
+    from residency.artifact import write_json as whole
 
     def killed(path: Path, value: Any) -> None:
         if path.name == curve.POINT and value["step"] == 2:

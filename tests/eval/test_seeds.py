@@ -42,7 +42,8 @@ def test_three_seeds_by_hand() -> None:
 
 def test_with_one_seed_the_variance_between_seeds_is_unknown() -> None:
     [found] = over_seeds({0: [line(0.1)]})
-    assert found.deviation is found.delta is found.whole is found.seed_share is found.value_deviation is None
+    unknown = (found.deviation, found.delta, found.whole, found.seed_share, found.value_deviation)
+    assert unknown == (None,) * 5
     assert found.delta_mean == pytest.approx(0.1)
 
 

@@ -42,7 +42,7 @@ def points(artifact: Path) -> dict[int, dict[str, Any]]:
 
 def end_of(world: World, stage: str) -> float:
     return next(
-        event["time"]
+        float(event["time"])
         for event in events.read(world.events)
         if (event["event"], event["stage"]) == ("stage_finished", stage)
     )
@@ -72,7 +72,7 @@ def test_eight_checkpoints_give_eight_points_while_the_stage_trains(world: World
 
 def test_adapters_are_swapped_on_the_resident_base(world: World) -> None:
     world.evaluation = evaluation("sft", "preference", tasks=TASKS)
-    stages = {
+    stages: dict[str, dict[str, Any]] = {
         "sft": {"lora": LORA, "save_every": 4},
         "preference": {"from": "sft", "lora": LORA | {"finish": "merge"}, "adapter": "merge"},
     }
