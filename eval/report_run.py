@@ -121,7 +121,8 @@ class Stage:
     @property
     def is_helper(self) -> bool:
         """Whether the stage only serves another one, or all of them."""
-        return self.kind in PREPARATION or (self.kind == "evaluate" and self.serves not in (None, self.name))
+        scores = self.kind in ("evaluate", "curve") and self.serves not in (None, self.name)
+        return self.kind in PREPARATION or scores
 
     @property
     def digests(self) -> dict[str, str]:
