@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/installed
 
-.PHONY: install quickstart test test-all test-cluster check format bench bench-train bench-data schema clean
+.PHONY: install quickstart test test-all test-cluster check format bench bench-train bench-data bench-eval schema clean
 
 install: $(STAMP)
 
@@ -42,7 +42,7 @@ format: $(STAMP)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: bench-train bench-data
+bench: bench-train bench-data bench-eval
 
 bench-train: $(STAMP)
 	$(BIN)/python tests/bench/train.py
@@ -52,6 +52,12 @@ bench-train: $(STAMP)
 bench-data: $(STAMP)
 	for subject in tokens packing mixture quality duplicates decontamination rank phi scale; do \
 		$(BIN)/python -m tests.bench.data_$$subject || exit 1; \
+	done
+	$(BIN)/python tests/bench/table.py
+
+bench-eval: $(STAMP)
+	for subject in speed simulation compare; do \
+		$(BIN)/python -m tests.bench.eval_$$subject || exit 1; \
 	done
 	$(BIN)/python tests/bench/table.py
 
