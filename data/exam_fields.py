@@ -110,12 +110,12 @@ def stem_of(prompt: Any) -> str:
 
 
 def joined(row: Row, key: str, value: Any) -> str:
-    """A text, or paragraphs with a line break between.
+    """A text, or paragraphs with a line break between; of none an empty text.
 
     Raises:
         RowError: it is neither.
     """
-    return "\n".join(texts(row, key, [value] if isinstance(value, str) else value))
+    return "\n".join(texts(row, key, [value] if isinstance(value, str) else value, least=0))
 
 
 def _text(row: Row, path: str) -> str:
@@ -162,8 +162,10 @@ def _place(row: Row, exam: ExamFields, letters: list[str], options: list[str]) -
 
 
 def _answers(row: Row, path: str) -> list[str]:
-    """Reference answers: one text or number, a list of them, or a list of synonyms for each."""
+    """Reference answers: one text or number, a list of them, or a list of synonyms for each; none where it is null."""
     value = at(row, path)
+    if value is None:
+        return []
     listed = value if isinstance(value, list) else [value]
     flat = [name for entry in listed for name in (entry if isinstance(entry, list) else [entry])]
     if not all(isinstance(name, str | int | float) and not isinstance(name, bool) for name in flat):

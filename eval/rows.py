@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from residency.data.corpus import rows
 from residency.errors import ResidencyError
-from residency.eval.settings import PreferenceTask, Task, TaskSettings
+from residency.eval.settings import LmEvalTask, PreferenceTask, Task, TaskSettings
 
 FIELDS = {
     "choice": "options",
@@ -25,17 +25,23 @@ FIELDS = {
 
 
 def read_items(task: TaskSettings, corpus: Path, *, solved: bool = False) -> list[dict[str, Any]]:
-    """The rows of a task: the corpus's held-out part if it has one, those of the aspect, up to the limit.
+    """The rows of a task: the corpus's held-out part if it has one, those of the aspect, up to the limit. Of a task of
+    lm-eval, which reads its documents itself, their numbers.
 
     Args:
         solved: the rows are solved examples, so a single one is enough.
 
     Raises:
-        ResidencyError: rows of another kind, an id that occurs twice, an empty option, options that are all the same,
-            or too few rows for an interval.
+        ResidencyError: rows of another kind, an id that occurs twice, an empty option, or too few
+            rows for an interval.
     """
     part: Literal["held_out", "train"] = "held_out" if (corpus / "held_out.jsonl").exists() else "train"
-    found = list(islice((row for row in rows(corpus, part) if _belongs(task, row, corpus)), task.limit))
+    if isinstance(task, LmEvalTask):
+        from residency.eval.lm_eval_bridge import documents
+
+        found = documents(task)[: task.limit]
+    else:
+        found = list(islice((row for row in rows(corpus, part) if _belongs(task, row, corpus)), task.limit))
     found = found if task.share is None else _drawn(task, found)
     for id, times in Counter(row["id"] for row in found).most_common(1):
         if times > 1:
@@ -73,11 +79,10 @@ def _belongs(task: TaskSettings, row: dict[str, Any], corpus: Path) -> bool:
 
 
 def _refuse_options(task: Task, row: dict[str, Any]) -> None:
-    options = [str(option).strip() for option in row.get("options", ())]
-    if "" in options or (options and len(set(options)) == 1):
-        what = "an empty option" if "" in options else f"the one option {options[0]!r}, {len(options)} times"
+    """Options that read the same stay, even where all do (MedMCQA has such an item): any of them is the answer."""
+    if any(not str(option).strip() for option in row.get("options", ())):
         raise ResidencyError(
-            f"task {task.name}: item {row['id']!r} has {what}",
+            f"task {task.name}: item {row['id']!r} has an empty option",
             cure="Mend the item, or leave it out of the file",
         )
 

@@ -180,7 +180,7 @@ TERMS = [
     {"module": "m1", "term": term, "meaning": meaning}
     for term, meaning in (
         ("bile", "fluid of the liver"), ("Gall", "bitter fluid"), ("gall", "the same, again"), ("chyle", "milky lymph"),
-        ("lymph", "clear fluid"),
+        ("lymph", "clear fluid"), ("cell", "what is made of a cell"),
     )
 ] + [{"module": "m2", "term": "axon", "meaning": "long process"}]  # fmt: skip
 
@@ -199,7 +199,8 @@ def test_wrong_options_are_right_ones_of_the_same_kind(make_corpus: Corpus) -> N
         assert len(set(said)) == 4 and "axon" not in said
     measured = json.loads((corpus / "manifest.json").read_text())["measured"]
     assert measured["schema"] == "choice" and measured["dropped"] == {
-        "too few other answers of the same kind": 1
+        "too few other answers of the same kind": 1,
+        "the question holds its answer": 1,
     }
     again = make_corpus("again", TERMS, exam=exam)
     assert [row["options"] for row in rows(again, "train")] != []
