@@ -19,7 +19,7 @@ from residency.eval.records import FILE, Record, read_table, write_records
 from residency.eval.settings import AskedTask, RubricTask, TaskSettings
 from residency.eval.shipped import template_text
 
-WRITTEN = ("answer", "rubric", "variance")  # kinds whose records hold what a model wrote
+WRITTEN = ("answer", "rubric", "variance", "lm-eval")  # kinds whose records may hold what a model wrote
 
 
 def model_key(model: Path, max_length: int) -> dict[str, Any]:

@@ -22,9 +22,9 @@ from residency.eval.candidate import Candidate
 from residency.eval.floors import floors_of
 from residency.eval.measures import chosen_template, measure
 from residency.eval.prompt import Row
-from residency.eval.records import Record, by_item, main_rows, metric_of, value_of, write_records
+from residency.eval.records import Record, by_item, main_rows, value_of, write_records
 from residency.eval.rows import read_items
-from residency.eval.settings import AskedTask, EvaluateSettings, TaskSettings
+from residency.eval.settings import AskedTask, EvaluateSettings, LmEvalTask, TaskSettings
 from residency.eval.shots import Shots
 from residency.events import emit
 
@@ -73,7 +73,7 @@ def run(attempt: Path, ranks: Alone | None = None) -> Path:
         found, cached = examination.records_of(task, questions[task.name])
         if ranks.rank:
             continue
-        measured[task.name] = _summary(task, found, time.perf_counter() - started, cached)
+        measured[task.name] = _summary(found, time.perf_counter() - started, cached)
         measured[task.name]["floors"] = floors_of(task, questions[task.name].rows)
         summary = {name: measured[task.name][name] for name in ("value", "n", "seconds")}
         emit(RunPaths(stage.run).events, "task_scored", stage.name, task=task.name, **summary)
@@ -92,7 +92,12 @@ class Questions:
     """The rows of one task: its items, the rows of its solved examples, and those that choose its wording."""
 
     def __init__(self, task: TaskSettings, stage: StageFile) -> None:
-        self.rows = read_items(task, stage.parents[f"items:{task.name}"])
+        items = f"items:{task.name}"
+        if isinstance(task, LmEvalTask):
+            from residency.eval.lm_eval_bridge import refuse_changed
+
+            refuse_changed(task, stage.parent_identities[items])
+        self.rows = read_items(task, stage.parents[items])
         self.identities = {
             role: identity
             for role, identity in sorted(stage.parent_identities.items())
@@ -142,10 +147,10 @@ class _Examination:
         return found, False
 
 
-def _summary(task: TaskSettings, records: list[Record], seconds: float, cached: bool) -> dict[str, Any]:
+def _summary(records: list[Record], seconds: float, cached: bool) -> dict[str, Any]:
     main = main_rows(records)
     return {
-        "metric": metric_of(task),
+        "metric": main[0]["metric"],
         "value": value_of(records),
         "n": len({record["id"] for record in main}),
         "items_cut": len({record["id"] for record in main if record["cut_tokens"]}),
@@ -159,6 +164,10 @@ def _summary(task: TaskSettings, records: list[Record], seconds: float, cached: 
 
 def passport_of(stage: StageFile) -> list[dict[str, Any]]:
     """What the model was made of, and whose the items are."""
-    items = [path for role, path in stage.parents.items() if role.startswith("items:")]
+    items = [
+        path
+        for role, path in stage.parents.items()
+        if role.startswith("items:") and (path / "manifest.json").exists()  # lm-eval's tasks are no artifacts
+    ]
     asked = [entry for path in items for entry in read_manifest(path).passport]
     return [*of_parent(stage), *(entry for at, entry in enumerate(asked) if entry not in asked[:at])]

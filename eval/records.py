@@ -32,8 +32,8 @@ Record = dict[str, Any]
 
 
 def metric_of(task: TaskSettings) -> str:
-    """What a task's value is called."""
-    return task.metric if task.kind == "answer" else METRICS[task.kind]
+    """What a task's value is called; empty for one of lm-eval that leaves it to its file."""
+    return task.metric if task.kind in ("answer", "lm-eval") else METRICS[task.kind]
 
 
 def make_record(task: TaskSettings, item: Item, **fields: Any) -> Record:

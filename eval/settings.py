@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, model_validator
@@ -13,6 +14,7 @@ Scorer = Literal["option-text", "letter", "reply"]
 Method = Literal["direct", "chain-of-thought", "verification-of-choice"]
 Domain = Literal["medicine", "general", "safety", "control"]
 Positive = Annotated[int, Field(gt=0)]
+LM_EVAL = "lm-eval:"  # before the name or the file of a task of lm-evaluation-harness
 # Names in the attempt of a curve.
 HELD = "held"  # weights of checkpoints that wait to be scored
 ENDED = "training-ended"  # the flag that the chain leaves when the ranks have ended
@@ -27,8 +29,6 @@ class Task(Settings):
     """What the report calls it."""
     domain: Domain
     """What it speaks for: a gain, forgetting, safety, or a control that must stay at chance."""
-    items: CorpusSettings | str
-    """Where the items come from: a source, or a corpus of the recipe (its held-out part)."""
     limit: Count | None = None
     """At most so many items, the first ones."""
     share: Annotated[float, Field(gt=0, le=1)] | None = None
@@ -37,7 +37,14 @@ class Task(Settings):
     """Difference that does not matter (absolute for accuracy, relative for bits per byte)."""
 
 
-class AskedTask(Task):
+class ItemsTask(Task):
+    """A task whose items are rows of a corpus."""
+
+    items: CorpusSettings | str
+    """Where the items come from: a source, or a corpus of the recipe (its held-out part)."""
+
+
+class AskedTask(ItemsTask):
     """A task whose items are questions, put to the model through a template."""
 
     templates: Annotated[list[str], Field(min_length=1)] = ["question"]
@@ -139,7 +146,7 @@ class VarianceTask(AskedTask):
     """Of the sampled replies."""
 
 
-class PreferenceTask(Task):
+class PreferenceTask(ItemsTask):
     """Pairs of replies of which the chosen one must be likelier."""
 
     kind: Literal["preference"] = "preference"
@@ -147,13 +154,31 @@ class PreferenceTask(Task):
     """Only pairs of this aspect."""
 
 
-class BitsPerByteTask(Task):
+class BitsPerByteTask(ItemsTask):
     """Compression of running text, comparable across tokenizers."""
 
     kind: Literal["bits-per-byte"] = "bits-per-byte"
 
 
-TaskSettings = Annotated[
+class LmEvalTask(Task):
+    """A task of lm-evaluation-harness (extra `lm-eval`), its prompts and metrics, scored and written by this engine."""
+
+    kind: Literal["lm-eval"] = "lm-eval"
+    task: str
+    """Its name, or the path of its YAML file. `lm-eval:NAME` in place of a task is this with `name: lm-eval/NAME` and
+    the domain general."""
+    include: str | None = None
+    """Directory of more YAML files in which the name is looked for first."""
+    shots: Annotated[int, Field(ge=0)] | None = None
+    """Solved examples, drawn as lm-eval draws them; what the YAML file says unless given."""
+    metric: str = ""
+    """The metric that counts, `acc_norm` or with a filter `exact_match,flexible-extract`: a mean over documents of
+    which more is better. The file's first such unless given; bits per byte for rolling log-likelihoods."""
+    chat: bool = False
+    """Ask through the model's chat template, solved examples as turns."""
+
+
+ItemsTaskSettings = (
     ChoiceTask
     | ContinuationTask
     | AnswerTask
@@ -161,9 +186,9 @@ TaskSettings = Annotated[
     | LikertTask
     | VarianceTask
     | PreferenceTask
-    | BitsPerByteTask,
-    Field(discriminator="kind"),
-]
+    | BitsPerByteTask
+)
+TaskSettings = Annotated[ItemsTaskSettings | LmEvalTask, Field(discriminator="kind")]
 
 
 class UsedTask(BaseModel):
@@ -177,11 +202,19 @@ class UsedTask(BaseModel):
 def _written_out(value: Any) -> Any:
     """A shipped task by its name, or changed (`{use: medqa, shots: 5, name: medqa-5-shots}`), as its fields."""
     if isinstance(value, str):
-        return {"name": value, **shipped_task(value)}
+        return _fields(value)
     if isinstance(value, dict) and isinstance(value.get("use"), str):
         changes = {key: change for key, change in value.items() if key != "use"}
-        return {"name": value["use"], **shipped_task(value["use"]), **changes}
+        return {**_fields(value["use"]), **changes}
     return value
+
+
+def _fields(name: str) -> dict[str, Any]:
+    if not name.startswith(LM_EVAL):
+        return {"name": name, **shipped_task(name)}
+    task = name.removeprefix(LM_EVAL)
+    stem = Path(task).stem if task.endswith((".yaml", ".yml")) else task
+    return {"kind": "lm-eval", "name": f"lm-eval/{stem}", "domain": "general", "task": task}
 
 
 NamedTask = Annotated[
@@ -193,14 +226,16 @@ NamedTask = Annotated[
 TASK: TypeAdapter[TaskSettings] = TypeAdapter(NamedTask)
 
 
-def load_task(name: str, **changes: Any) -> TaskSettings:
+def load_task(name: str, **changes: Any) -> ItemsTaskSettings:
     """A shipped task, with some of its fields changed.
 
     Raises:
         ResidencyError: no task of this name; the nearest ones are named.
         ValidationError: a change that does not fit.
     """
-    return TASK.validate_python({"use": name, **changes})
+    task = TASK.validate_python({**_fields(name), **changes})
+    assert not isinstance(task, LmEvalTask), "none is shipped"
+    return task
 
 
 class EvaluateSettings(Settings):

@@ -16,11 +16,11 @@ from residency.data.steps.settings import (
 )
 from residency.data.synthesis_settings import EntitiesSettings
 from residency.errors import ResidencyError
-from residency.eval.settings import TaskSettings
+from residency.eval.settings import BitsPerByteTask, ItemsTask, TaskSettings
 from residency.recipes.schema import Recipe
 
 
-def needed(name: str, corpus: CorpusSettings, tasks: list[TaskSettings]) -> dict[str, str]:
+def needed(name: str, corpus: CorpusSettings, tasks: list[ItemsTask]) -> dict[str, str]:
     """Role to stage name of what a corpus needs: `corpus:<name>`, and `exam:<task>` where it is decontaminated."""
     names = list(corpus.made_of)
     for step in corpus.steps:
@@ -48,15 +48,17 @@ def files_digest(corpus: CorpusSettings) -> str:
     return " ".join(sources.digest(file) for file in files if file.is_file() and file.stat().st_size)
 
 
-def exams(recipe: Recipe) -> list[TaskSettings]:
-    """The recipe's tasks that have questions; compression of running text has none."""
-    tasks = list(recipe.evaluation.tasks)
+def exams(recipe: Recipe) -> list[ItemsTask]:
+    """The recipe's tasks that have questions; compression of running text has none. Those of lm-eval are not among
+    them: their documents are read by lm-eval itself."""
+    tasks: list[TaskSettings] = list(recipe.evaluation.tasks)
     for stage in recipe.stages.values():
         if stage.kind == "evaluate":
             tasks += stage.tasks
     for task in tasks:
         _refuse_misfit(task, tasks)
-    return list({task.name: task for task in tasks if task.kind != "bits-per-byte"}.values())
+    asked = [task for task in tasks if isinstance(task, ItemsTask) and not isinstance(task, BitsPerByteTask)]
+    return list({task.name: task for task in asked}.values())
 
 
 def _refuse_misfit(task: TaskSettings, tasks: list[TaskSettings]) -> None:
@@ -64,7 +66,9 @@ def _refuse_misfit(task: TaskSettings, tasks: list[TaskSettings]) -> None:
         raise ResidencyError(
             f"task {task.name}: two tasks of this name differ", cure="Give one of them another name"
         )
-    if not isinstance(task.items, str) and needed(task.name, task.items, [task]):
+    if not isinstance(task, ItemsTask) or isinstance(task.items, str):
+        return
+    if needed(task.name, task.items, [task]):
         raise ResidencyError(
             f"task {task.name}: its items have steps that need other corpora",
             cure="Make a corpus of them under corpora, and name it as items",

@@ -19,7 +19,15 @@ from pydantic import ValidationError
 from residency.artifact import RunPaths, read_manifest, sha256
 from residency.data import sources
 from residency.errors import ResidencyError
-from residency.eval.settings import AskedTask, ChoiceTask, TaskSettings, load_task
+from residency.eval.settings import (
+    TASK,
+    AskedTask,
+    ChoiceTask,
+    ItemsTaskSettings,
+    LmEvalTask,
+    TaskSettings,
+    load_task,
+)
 from residency.eval.shipped import task_names
 from residency.model import base_of
 from residency.recipes import chain, check
@@ -45,7 +53,7 @@ def chosen(names: str | None, suite: str | None, asked: Asked) -> list[TaskSetti
     """The tasks of a command line.
 
     Args:
-        names: of shipped tasks, between commas; or
+        names: of shipped tasks, or `lm-eval:` and a name or file of lm-eval's, between commas; or
         suite: one of `SUITES`: the tasks of a domain, or of both, whose data are here.
 
     Raises:
@@ -166,8 +174,8 @@ def _suite(suite: str) -> Iterator[str]:
 
 
 def _changed(name: str, asked: Asked, *, leniently: bool = False) -> TaskSettings:
-    """A shipped task with the changes of the command line; `leniently` only those that fit it."""
-    task = load_task(name)
+    """A task with the changes of the command line; `leniently` only those that fit it."""
+    task = TASK.validate_python(name)
     changes: dict[str, Any] = {}
     if asked.limit is not None:
         changes["limit"] = asked.limit
@@ -178,8 +186,11 @@ def _changed(name: str, asked: Asked, *, leniently: bool = False) -> TaskSetting
             changes["chat"] = True
         if asked.template is not None:
             changes |= {"templates": [asked.template], "validation": None}
+    elif isinstance(task, LmEvalTask):
+        given = {"shots": asked.shots, "chat": asked.chat or None}
+        changes |= {key: value for key, value in given.items() if value is not None}
     try:
-        return load_task(name, **changes)
+        return TASK.validate_python({"use": name, **changes})
     except ValidationError as error:
         fault = error.errors()[0]
         said = fault["msg"].removeprefix("Value error, ")
@@ -188,7 +199,7 @@ def _changed(name: str, asked: Asked, *, leniently: bool = False) -> TaskSetting
         )
 
 
-def _needs(task: TaskSettings) -> tuple[str, str] | None:
+def _needs(task: ItemsTaskSettings) -> tuple[str, str] | None:
     """What is missing to run a task here, in a few words, and the cure in one line; None where nothing is."""
     if isinstance(task.items, str):
         return f"corpus {task.items}", "Name the task in a recipe that has this corpus"
@@ -212,7 +223,7 @@ def _cached(source: str) -> bool:
     return (Path(constants.HF_HUB_CACHE) / f"datasets--{source.replace('/', '--')}" / "snapshots").is_dir()
 
 
-def _rows(task: TaskSettings) -> int | None:
+def _rows(task: ItemsTaskSettings) -> int | None:
     assert not isinstance(task.items, str)
     source = task.items.source
     if not source.startswith(sources.WORLD) and not sources.is_local(source):

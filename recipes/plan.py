@@ -15,7 +15,15 @@ from residency.artifact import RunPaths, StageFile, identity_of
 from residency.data import sources
 from residency.data.settings import CorpusSettings, PairsSettings, TokensSettings
 from residency.errors import ResidencyError
-from residency.eval.settings import HELD, AskedTask, CurveSettings, EvaluateSettings, TaskSettings
+from residency.eval.settings import (
+    HELD,
+    AskedTask,
+    CurveSettings,
+    EvaluateSettings,
+    ItemsTask,
+    LmEvalTask,
+    TaskSettings,
+)
 from residency.eval.shipped import template_text
 from residency.recipes import corpus_graph
 from residency.recipes.base import BaseModelFiles, find_base
@@ -171,7 +179,7 @@ class Plan:
     def _add_evaluation(
         self, name: str, parent: str, tasks: list[TaskSettings], max_length: int, serves: str
     ) -> None:
-        parents, wordings = self._add_items(tasks)
+        parents, wordings, outside = self._add_items(tasks)
         settings = EvaluateSettings.model_validate({"from": parent, "tasks": tasks, "max_length": max_length})
         self._add(
             name,
@@ -181,9 +189,10 @@ class Plan:
             {"processes": self.recipe.evaluation.processes},
             serves=serves,
             source=wordings,
+            outside=outside,
         )
 
-    def _quick_suite(self) -> tuple[list[TaskSettings], dict[str, str], str]:
+    def _quick_suite(self) -> tuple[list[TaskSettings], dict[str, str], str, dict[str, tuple[Path, str]]]:
         """The tasks of a curve; their items are there before the stage begins."""
         evaluation = self.recipe.evaluation
         assert evaluation.during
@@ -202,6 +211,7 @@ class Plan:
         tasks: list[TaskSettings],
         parents: dict[str, str],
         wordings: str,
+        outside: dict[str, tuple[Path, str]],
     ) -> None:
         """The records of a stage's checkpoints. The stage holds their weights for it."""
         evaluation, curve = self.recipe.evaluation, f"{name}-curve"
@@ -219,7 +229,16 @@ class Plan:
         )
         parents = {"start": stage.parent, "model": name, **parents}
         execution = {"devices": evaluation.during.devices}
-        self._add(curve, "curve", self._dump(settings), parents, execution, serves=name, source=wordings)
+        self._add(
+            curve,
+            "curve",
+            self._dump(settings),
+            parents,
+            execution,
+            serves=name,
+            source=wordings,
+            outside=outside,
+        )
         if not self.stages[curve].finished:
             held = self.stages[curve].attempt.relative_to(self.paths.root) / HELD
             self.stages[name].execution["hold"] = {"directory": str(held), "every": every}
@@ -230,9 +249,13 @@ class Plan:
             (one for one in self.stages.values() if one.kind == "curve" and one.serves == stage.name), None
         )
 
-    def _add_items(self, tasks: list[TaskSettings]) -> tuple[dict[str, str], str]:
-        """Role to stage of the corpora that the tasks read, and a digest of the tasks' wordings."""
+    def _add_items(
+        self, tasks: list[TaskSettings]
+    ) -> tuple[dict[str, str], str, dict[str, tuple[Path, str]]]:
+        """Role to stage of the corpora that the tasks read, a digest of the tasks' wordings, and role to file and
+        identity of the tasks that lm-eval reads itself."""
         parents: dict[str, str] = {}
+        outside: dict[str, tuple[Path, str]] = {}
         wordings: list[str] = []
         for task in tasks:
             for role, corpus in corpora_of(task).items():
@@ -243,9 +266,21 @@ class Plan:
                 if made not in self.stages:
                     self._add_corpus(made, corpus, None)
                 parents[f"{role}:{task.name}"] = made
+            if isinstance(task, LmEvalTask):
+                outside[f"items:{task.name}"] = self._of_lm_eval(task)
             if isinstance(task, AskedTask):
                 wordings += [template_text(template) for template in task.templates]
-        return parents, identity_of(wordings=wordings)
+        return parents, identity_of(wordings=wordings), outside
+
+    def _of_lm_eval(self, task: LmEvalTask) -> tuple[Path, str]:
+        """File and identity of a task of lm-eval; its documents are read for it."""
+        from residency.eval import lm_eval_bridge
+
+        try:
+            return lm_eval_bridge.identify(task)
+        except sources.AbsentError as error:
+            self.absent[task.name] = error
+            return Path(task.task), f"{task.task}@absent"
 
     def _add(
         self,
@@ -319,8 +354,9 @@ class Plan:
 
 
 def corpora_of(task: TaskSettings) -> dict[str, CorpusSettings | str]:
-    """Role to the corpora that a task reads: its items, its solved examples, and those that choose its wording."""
-    found = {"items": task.items}
+    """Role to the corpora that a task reads: its items, its solved examples, and those that choose its wording. One of
+    lm-eval reads none."""
+    found = {"items": task.items} if isinstance(task, ItemsTask) else {}
     if isinstance(task, AskedTask):
         if task.shots and task.shots_from:
             found["shots"] = task.shots_from

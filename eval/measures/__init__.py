@@ -12,6 +12,7 @@ from residency.eval.settings import (
     ChoiceTask,
     ContinuationTask,
     LikertTask,
+    LmEvalTask,
     PreferenceTask,
     RubricTask,
     TaskSettings,
@@ -82,4 +83,8 @@ def _measure(task: TaskSettings, candidate: Candidate, rows: list[Row], shots: S
             return variance.measure(task, candidate, rows, shots)
         case RubricTask():
             return rubric.measure(task, candidate, rows, shots)
+        case LmEvalTask():
+            from residency.eval.measures import lm_eval
+
+            return lm_eval.measure(task, candidate, rows)
     raise AssertionError(task)

@@ -213,7 +213,10 @@ def read_stage(attempt: Path) -> StageFile:
         )
     stage = StageFile.model_validate_json(path.read_text())
     for role, parent in stage.parents.items():
-        if not (parent / "manifest.json").exists() and not (parent / "config.json").exists():
+        # A file is nothing that a stage makes: the YAML of a task of lm-eval.
+        if not (
+            parent.is_file() or any((parent / name).exists() for name in ("manifest.json", "config.json"))
+        ):
             raise ResidencyError(
                 f"stage {stage.name}: its {role} {parent} is not finished", cure="Run that stage first"
             )
