@@ -18,7 +18,7 @@ from residency.errors import ResidencyError
 from residency.eval.measures.choice import is_right
 from residency.eval.prompt import ask
 from residency.eval.rows import read_items
-from residency.eval.settings import AskedTask, ChoiceTask, load_task
+from residency.eval.settings import AskedTask, ChoiceTask, Scorer, load_task
 from residency.eval.shipped import task_names
 
 # Items of each task whose data are in the mirror (`share` aside), and its independent clusters.
@@ -102,10 +102,11 @@ def test_task_is_read_and_every_item_asked(
         return
     for row in rows:
         for template in task.templates:
-            for scorer in task.scorers if isinstance(task, ChoiceTask) else ["reply"]:
+            scorers: list[Scorer] = task.scorers if isinstance(task, ChoiceTask) else ["reply"]
+            for scorer in scorers:
                 asked = ask(task, row, None, scorer=scorer, template=template)
                 assert asked.prompt or "ending" in row
-                assert len(asked.continuations) == len(row.get("options", row.get("answers")))
+                assert len(asked.continuations) == len(row["options"] if "options" in row else row["answers"])
 
 
 @pytest.mark.parametrize("name", sorted(set(TASKS) - set(SIZES) - MADE_OF))
