@@ -265,10 +265,10 @@ def _refuse_other_sources(task: str, artifacts: Sequence[Artifact]) -> None:
 def _load(path: Path) -> Any:
     """The rows that make the tasks' values. `parts` is large and read only where a metric needs it."""
     file = path / FILE
-    known = pyarrow.parquet.read_schema(file).names
-    columns = [name for name in (*NEEDED, "parts") if name in known]
-    table = pyarrow.parquet.read_table(file, columns=columns, read_dictionary=[*NAMES])
-    return table.filter(table["main"]) if "main" in known else table
+    # A single file by itself: `read_table` would load all of pyarrow's data sets, 0.4 s.
+    with pyarrow.parquet.ParquetFile(file, read_dictionary=[*NAMES]) as opened:
+        table = opened.read(columns=[*NEEDED, "parts"])
+    return table.filter(table["main"])
 
 
 def _encoded(table: Any, name: str) -> tuple[Ints, list[str]]:

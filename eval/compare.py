@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from statistics import NormalDist
 from typing import Any, TypeVar
+from zlib import crc32
 
 import numpy as np
 
@@ -29,7 +30,7 @@ from residency.eval.statistics import (
     sign_flip_p,
     verdict_of,
 )
-from residency.eval.statistics.attribution import suite_difference
+from residency.eval.statistics.attribution import mean_of_pairs, suite_difference
 from residency.eval.statistics.contamination import too_good
 from residency.eval.statistics.paired import interval_of
 from residency.eval.statistics.resampling import codes_of, resample_totals
@@ -55,21 +56,19 @@ def compare(candidate: Path, reference: Path, *, resamples: int = RESAMPLES, see
     if not tables:
         asked = " and ".join(", ".join(side.tasks) or "nothing" for side in sides)
         raise ResidencyError(f"{candidate} and {reference} have no task in common", cure=f"They hold {asked}")
-    lines = list(
-        together(
-            lambda table: line(table, 0, 1, *names, resamples=resamples, seed=seed),
-            sorted(tables.values(), key=lambda table: -table.scores.size),
-        )
-    )
-    places = {name: place for place, name in enumerate(tables)}
-    lines.sort(key=lambda each: places[each.task])
+
+    def judged(table: TaskTable) -> tuple[Line, Pair]:
+        pair = contrast(table, 0, 1, resamples, seed)
+        return line(table, 0, 1, names[0], names[1], pair, resamples=resamples, seed=seed), pair
+
+    lines, pairs = zip(*together(judged, tables.values()), strict=True)
     adjust(lines)
     only = [[task for task in side.tasks if task not in tables] for side in sides]
     return Comparison(
         candidate=names[0],
         reference=names[1],
-        lines=lines,
-        suites=suites(tables, lines, 0, 1, resamples=resamples, seed=seed),
+        lines=list(lines),
+        suites=suites(tables, lines, pairs, 0, 1, resamples=resamples, seed=seed),
         only_candidate=only[0],
         only_reference=only[1],
     )
@@ -84,7 +83,12 @@ def alone(records: Path, *, resamples: int = RESAMPLES, seed: int = SEED) -> lis
     artifact = Artifact.open(records)
     [name] = labels([artifact])
     tables = read([artifact]).values()
-    return together(lambda table: line(table, 0, 0, name, name, resamples=resamples, seed=seed), tables)
+
+    def told(table: TaskTable) -> Line:
+        pair = contrast(table, 0, 0, resamples, seed)
+        return line(table, 0, 0, name, name, pair, resamples=resamples, seed=seed)
+
+    return together(told, tables)
 
 
 def together(job: Callable[[T], R], given: Iterable[T]) -> list[R]:
@@ -102,14 +106,22 @@ def labels(artifacts: Sequence[Artifact]) -> list[str]:
 
 
 def line(
-    table: TaskTable, model: int, other: int, stage: str, against: str, *, resamples: int, seed: int
+    table: TaskTable,
+    model: int,
+    other: int,
+    stage: str,
+    against: str,
+    pair: Pair,
+    *,
+    resamples: int,
+    seed: int,
 ) -> Line:
     """One task of one model against another; p-values are not yet adjusted (`adjust`).
 
     Args:
         model, other: places in the table; the same one for the reference itself.
+        pair: their `contrast`.
     """
-    pair = contrast(table, model, other, resamples, seed)
     delta, low, high = pair.difference
     gap = (table.scores[model] - table.scores[other]) * (-1 if table.lower_is_better else 1)
     margin = margin_of(table, other)
@@ -149,7 +161,8 @@ def line(
 
 
 def contrast(table: TaskTable, model: int, other: int, resamples: int, seed: int) -> Pair:
-    """Both values and their difference, resampled by clusters."""
+    """Both values and their difference, resampled by clusters, each task with draws of its own."""
+    seed += crc32(table.name.encode())
     if table.sums is not None:
         return _contrast_of_sums(table, model, other, resamples, seed)
     new, old = table.scores[model], table.scores[other]
@@ -178,18 +191,25 @@ def adjust(lines: Sequence[Line]) -> None:
 def suites(
     tables: Mapping[str, TaskTable],
     lines: Sequence[Line],
+    pairs: Sequence[Pair],
     model: int,
     other: int,
     *,
     resamples: int,
     seed: int,
 ) -> list[Suite]:
-    """The mean of each domain's tasks, and how many were won, equal, lost and undecided."""
+    """The mean of each domain's tasks, and how many were won, equal, lost and undecided.
+
+    Args:
+        lines, pairs: of the same tasks, in the same order.
+    """
+    drawn = {each.task: pair for each, pair in zip(lines, pairs, strict=True)}
 
     def one(domain: str) -> Suite:
         mine = [each for each in lines if each.domain == domain]
         shares = [each for each in mine if tables[each.task].is_share]
-        delta = suite_delta([tables[each.task] for each in shares], model, other, resamples, seed)
+        own = {each.task: drawn[each.task] for each in shares}
+        delta = suite_delta([tables[task] for task in own], own, model, other, resamples, seed)
         margin = sum(each.margin for each in shares) / len(shares) if shares else 0.0
         times = {word: sum(each.verdict == word for each in mine) for word in COUNTED}
         return Suite(
@@ -208,11 +228,20 @@ def suites(
 
 
 def suite_delta(
-    tables: Sequence[TaskTable], model: int, other: int, resamples: int, seed: int
+    tables: Sequence[TaskTable],
+    pairs: Mapping[str, Pair],
+    model: int,
+    other: int,
+    resamples: int,
+    seed: int,
 ) -> tuple[float, float, float] | None:
-    """Mean difference over tasks; clusters that several tasks hold are resampled together."""
+    """Mean difference over tasks. Clusters that several tasks hold are resampled together; where there are none, the
+    tasks' own resamples serve."""
     if not tables:
         return None
+    clusters = np.concatenate([np.unique(table.clusters) for table in tables])
+    if len(np.unique(clusters)) == len(clusters):
+        return mean_of_pairs([pairs[table.name] for table in tables])
     return suite_difference(
         {table.name: table.scores[model] for table in tables},
         {table.name: table.scores[other] for table in tables},
@@ -264,6 +293,7 @@ def _contrast_of_sums(table: TaskTable, model: int, other: int, resamples: int, 
         standard_error=float((new - old).std(ddof=1)),
         items=len(nothing),
         clusters=count,
+        draws=new - old,
     )
 
 

@@ -20,6 +20,7 @@ from residency.errors import ResidencyError
 from residency.eval import details
 from residency.eval.columns import Artifact, TaskTable, read
 from residency.eval.compare import adjust, contrast, line, suites, together
+from residency.eval.statistics import Pair
 from residency.eval.statistics.attribution import attribute_suite
 from residency.eval.statistics.contamination import contamination_split
 from residency.eval.views import (
@@ -64,6 +65,18 @@ class Evaluated:
     def tables(self) -> dict[str, TaskTable]:
         """Tasks that every stage was asked."""
         return read(list(self.artifacts.values()))
+
+    @cached_property
+    def pairs(self) -> dict[tuple[str, str], Pair]:
+        """Task and stage to its contrast with the reference."""
+        asked = [(task, stage) for task in self.tables for stage in self.stages]
+        other = self.place(self.against)
+
+        def drawn(key: tuple[str, str]) -> Pair:
+            task, stage = key
+            return contrast(self.tables[task], self.place(stage), other, self.resamples, self.seed)
+
+        return dict(zip(asked, together(drawn, asked), strict=True))
 
     def place(self, stage: str) -> int:
         return self.stages.index(stage)
@@ -113,6 +126,7 @@ def write(
 def verdict(evaluated: Evaluated) -> list[Line]:
     """One line per task and stage, task by task in the order of the chain."""
     asked = [(table, stage) for table in evaluated.tables.values() for stage in evaluated.stages]
+    assert evaluated.pairs  # made once, by all threads together
     lines = together(lambda each: _line(evaluated, *each), asked)
     for stage in evaluated.stages:
         adjust([each for each in lines if each.stage == stage])
@@ -131,7 +145,8 @@ def view(evaluated: Evaluated, lines: list[Line], seen: Mapping[str, set[str]]) 
         if stage != evaluated.against:
             mine = [each for each in lines if each.stage == stage]
             place, draws = evaluated.place(stage), {"resamples": evaluated.resamples, "seed": evaluated.seed}
-            made.suites += suites(evaluated.tables, mine, place, other, **draws)
+            pairs = [evaluated.pairs[each.task, stage] for each in mine]
+            made.suites += suites(evaluated.tables, mine, pairs, place, other, **draws)
             made.forgetting += [forgetting(each) for each in mine if each.domain == "general"]
             made.contamination += contamination(evaluated, stage, seen)
     made.exchange = list(exchange(made.suites))
@@ -218,7 +233,8 @@ def flags(corpora: Iterable[Path]) -> dict[str, set[str]]:
 def _line(evaluated: Evaluated, table: TaskTable, stage: str) -> Line:
     model, other = evaluated.place(stage), evaluated.place(evaluated.against)
     draws = {"resamples": evaluated.resamples, "seed": evaluated.seed}
-    found = line(table, model, other, stage, evaluated.against, **draws)
+    pair = evaluated.pairs[table.name, stage]
+    found = line(table, model, other, stage, evaluated.against, pair, **draws)
     if before := evaluated.previous.get(stage):
         found.previous = before
         found.delta_previous, found.ci_previous_low, found.ci_previous_high = _difference(

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from residency.eval.statistics.paired import Interval, interval_of
+from residency.eval.statistics.paired import Interval, Pair, interval_of
 from residency.eval.statistics.resampling import cluster_sums, draw
 
 Floats = NDArray[np.float64]
@@ -98,6 +98,18 @@ def suite_difference(
         task: np.stack([np.asarray(reference[task]), np.asarray(candidate[task])]) for task in candidate
     }
     return attribute_suite(scores, clusters, resamples, seed, sizes=sizes, weights=weights).total
+
+
+def mean_of_pairs(pairs: Sequence[Pair]) -> Interval:
+    """Mean difference over tasks that share no cluster, from their own resamples; each task has the same weight.
+
+    Args:
+        pairs: drawn with seeds of their own; a shared one would move all tasks together.
+    """
+    estimate = sum(pair.difference[0] for pair in pairs) / len(pairs)
+    drawn = np.mean([pair.draws for pair in pairs], axis=0)
+    variances = [float(pair.draws.var()) / len(pairs) ** 2 for pair in pairs]
+    return interval_of(estimate, drawn, _effective_clusters(variances, [pair.clusters for pair in pairs]))
 
 
 def _sizes(sizes: Mapping[str, ArrayLike] | None, task: str, table: Floats) -> Floats:

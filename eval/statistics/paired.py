@@ -47,6 +47,8 @@ class Pair(NamedTuple):
     """Of the difference."""
     items: int
     clusters: int
+    draws: NDArray[np.float64]
+    """The difference in each resample."""
 
 
 def compare_pair(
@@ -80,6 +82,7 @@ def compare_pair(
         standard_error=clustered_error(new - old, codes, sizes=bottom),
         items=len(new),
         clusters=count,
+        draws=differences,
     )
 
 

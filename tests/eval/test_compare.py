@@ -59,7 +59,7 @@ def test_items_are_matched_by_id_whatever_their_order(make: Make) -> None:
     found = compare(make("new", new[::-1]), make("old", old), resamples=500)
     [line] = found.lines
     assert (found.candidate, found.reference) == ("new-model", "old-model")
-    assert (line.value, line.reference, line.delta) == (0.8, pytest.approx(0.6), pytest.approx(0.2))
+    assert [line.value, line.reference, line.delta] == pytest.approx([0.8, 0.6, 0.2])
     assert (line.gained, line.lost, line.n) == (2, 0, 10)
     assert line.p == mcnemar_midp([1, 1, 1, 0, 1, 1, 1, 0, 1, 1], [1, 1, 0, 0, 1, 1, 0, 0, 1, 1])
 

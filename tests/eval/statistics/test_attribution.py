@@ -5,8 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from residency.eval.statistics import paired_bootstrap
-from residency.eval.statistics.attribution import attribute, attribute_suite, suite_difference
+from residency.eval.statistics import compare_pair, paired_bootstrap
+from residency.eval.statistics.attribution import (
+    attribute,
+    attribute_suite,
+    mean_of_pairs,
+    suite_difference,
+)
 
 
 def chain(items: int, seed: int = 0) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
@@ -72,6 +77,17 @@ def test_weights_choose_the_tasks() -> None:
     assert suite_difference(new, old, clusters, 100, 0)[0] == pytest.approx(0.5)
     assert suite_difference(new, old, clusters, 100, 0, weights={"a": 3, "b": 1})[0] == pytest.approx(0.75)
     assert suite_difference(new, old, clusters, 100, 0, weights={"a": 1})[0] == pytest.approx(1)
+
+
+def test_mean_of_pairs_is_the_suite_of_tasks_that_share_nothing() -> None:
+    random = np.random.default_rng(3)
+    new = {task: random.integers(0, 2, n).astype(float) for task, n in {"a": 300, "b": 80, "c": 150}.items()}
+    old = {task: np.where(random.random(len(own)) < 0.3, 1 - own, own) for task, own in new.items()}
+    clusters = {task: 1000 * place + np.arange(len(own)) for place, (task, own) in enumerate(new.items())}
+    pairs = [
+        compare_pair(new[task], old[task], clusters[task], 20_000, seed) for seed, task in enumerate(new)
+    ]
+    assert mean_of_pairs(pairs) == pytest.approx(suite_difference(new, old, clusters, 20_000, 9), abs=0.003)
 
 
 def test_a_small_task_keeps_its_items_beside_a_large_twin() -> None:
