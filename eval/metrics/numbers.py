@@ -10,8 +10,10 @@ from residency.eval.metrics.item import Item, Statistics, answers
 
 
 def exact_number(reply: str, item: Item) -> Statistics:
-    """1 if the reply's final number equals one of the answers, else 0; `4` equals `4.0`, and `1,000` is 1000. Of an answer
-    with its reasoning that which follows `####` counts (GSM8K)."""
+    """1 if the reply's final number equals one of the answers, else 0; `4` equals `4.0`, and `1,000` is 1000.
+
+    Of a reference with its reasoning what follows `####` counts (GSM8K).
+    """
     right = {_value(text, item) for text in answers(item)}
     found = number(reply).value
     return {"exact": float(found is not None and _value(str(found), item) in right)}
