@@ -124,19 +124,20 @@ def _find(settings: LmEvalTask) -> Path:
     if places and not places[0].is_dir():
         raise ResidencyError(f"task {settings.name}: include = {settings.include}: no such directory")
     name = rf"['\"]?{re.escape(settings.task)}['\"]?\s*(#.*)?$"
-    line = re.compile(rf"^(?:(task|group|tag):[ \t]*|\s*-[ \t]+){name}", re.MULTILINE)
+    line = re.compile(rf"^(?:['\"]?(task|group|tag)['\"]?:[ \t]*|\s*-[ \t]+){name}", re.MULTILINE)
+    found: dict[str, Path] = {}
     for place in [*places, *map(Path, lm_eval.tasks.__path__)]:
-        found = {}
         for path in sorted(place.rglob("*.yaml")):
             if match := line.search(path.read_text(encoding="utf-8", errors="replace")):
                 found.setdefault(match[1] or "tag", path)
         if "task" in found:
             return found["task"].resolve()
-        if found:
-            raise ResidencyError(
-                f"task {settings.name}: {settings.task} is a {next(iter(found))} of tasks ({found.popitem()[1]})",
-                cure="Name its tasks one by one",
-            )
+    if found:
+        what = "group" if "group" in found else "tag"
+        raise ResidencyError(
+            f"task {settings.name}: {settings.task} is a {what} of tasks ({found[what]})",
+            cure="Name its tasks one by one",
+        )
     raise ResidencyError(
         f"task {settings.name}: lm-eval has no task {settings.task!r}",
         cure="lm-eval ls tasks lists them; include names a directory of your own",
@@ -190,7 +191,7 @@ def _refused(settings: LmEvalTask, path: Path, source: str, error: Exception) ->
     if not (on_hub and isinstance(error, OSError)):
         return ResidencyError(
             f"task {settings.name}: lm-eval cannot load {path}: {type(error).__name__}: {said}",
-            cure="Mend the file, or the data that it names",
+            cure=f"Mend the file, or its data ({_mirrored(source) or source or 'not named'})",
         )
     if not hub.offline():
         return ResidencyError(

@@ -69,7 +69,7 @@ def _answer(lm: ResidencyLM, instances: list[Any]) -> dict[int, Told]:
         kinds[instance.request_type] += [instance] * (instance.repeats or 1)
     told = {}
     for kind, asked in kinds.items():
-        responses = getattr(lm, kind)(asked)
+        responses = getattr(lm, kind)(asked, disable_tqdm=True)
         for instance, response, note in zip(asked, responses, lm.told, strict=True):
             instance.resps.append(response)
             told[id(instance)] = note
@@ -149,7 +149,7 @@ def _choice(found: Loaded, instances: list[Any], nats: list[float]) -> dict[str,
 
 
 def _share(settings: LmEvalTask, metric: str, metrics: dict[str, Any]) -> float:
-    value = metrics.get(metric)
+    value: Any = metrics.get(metric)
     if not _is_number(value) or not 0 <= float(value) <= 1:
         raise ResidencyError(
             f"task {settings.name}: metric {metric} of a document is {value!r}, no number between 0 and 1",

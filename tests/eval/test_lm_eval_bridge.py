@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from residency.artifact import read_manifest
 from residency.errors import ResidencyError
 from residency.eval import lm_eval_bridge
 from residency.eval.candidate import Candidate
@@ -22,6 +23,7 @@ from residency.eval.measures import lm_eval as bridged
 from residency.eval.records import Record, read_records, value_of
 from residency.eval.rows import read_items
 from residency.eval.settings import LM_EVAL, TASK, LmEvalTask
+from residency.recipes.evaluate_command import Asked, chosen, evaluate
 
 lm_eval = pytest.importorskip("lm_eval")
 
@@ -48,6 +50,14 @@ metric_list:
   - {metric: acc_norm, aggregation: mean, higher_is_better: true}
   - {metric: brier_score, aggregation: brier_score, higher_is_better: false}
 """
+FILLED = """
+task: tiny_filled
+output_type: multiple_choice
+doc_to_text: right
+doc_to_choice: "{{[options[0] + ' is', options[1] + ' is', options[2] + ' is']}}"
+doc_to_target: "what was asked for"
+"""
+MUTUAL = CHOICE.replace("metric_list:", "metric_list:\n  - {metric: acc_mutual_info, aggregation: mean}")
 LAST_WORD = """
 task: tiny_last_word
 output_type: loglikelihood
@@ -149,6 +159,19 @@ def test_multiple_choice_equals_the_hf_backend(
     assert {record["cut_tokens"] > 0 for record in ours} == {"shots" in fields}, "two shots exceed the window"
 
 
+@pytest.mark.parametrize(("text", "metric"), [(FILLED, "acc"), (MUTUAL, "acc_mutual_info")])
+def test_options_in_the_context_and_options_alone(
+    make: Make, candidate: Candidate, text: str, metric: str
+) -> None:
+    task = make(text)
+    theirs, ours = by_hf(task, candidate), records_of(task, candidate)
+    for sample, record in zip(theirs, ours, strict=True):
+        sums = [nats for nats, _ in sample["filtered_resps"]][:3]
+        np.testing.assert_allclose(record["sums"], sums, atol=1e-4)
+        assert record["correct"] == sample[metric]
+        assert record["answer"] == ROWS[sample["doc_id"]]["right"]
+
+
 def test_last_words_equal_the_hf_backend(make: Make, candidate: Candidate) -> None:
     task = make(LAST_WORD)
     theirs, ours = by_hf(task, candidate), records_of(task, candidate)
@@ -219,6 +242,33 @@ def test_a_task_among_others_in_an_evaluation(
     assert records[0]["parts"].keys() == {"acc,none", "acc_norm,none"}
     [line] = compare(artifact, artifact).lines
     assert (line.task, line.metric, line.delta) == ("lm-eval/task", "accuracy", 0.0)
+
+
+def test_changed_documents_are_never_served_old_scores(
+    make: Make, tmp_path: Path, model: Any, tokenizer: Any
+) -> None:
+    model.save_pretrained(tmp_path / "model")
+    tokenizer.save_pretrained(tmp_path / "model")
+
+    def measured() -> tuple[Path, dict[str, Any]]:
+        tasks = chosen(f"{LM_EVAL}{tmp_path / 'task.yaml'}", None, Asked(shots=0, limit=4))
+        [artifact] = evaluate(
+            str(tmp_path / "model"), tasks, against=None, runs=tmp_path / "runs", max_length=None
+        )
+        return artifact, read_manifest(artifact).measured["tasks"]["lm-eval/task"]
+
+    make(CHOICE)
+    first, told = measured()
+    assert (told["n"], told["metric"], told["cached"]) == (4, "accuracy", False)
+    assert measured()[0] == first
+    predicted = [record["prediction"] for record in read_records(first)["lm-eval/task"]]
+    rows = [{**row, "right": place} for row, place in zip(ROWS, predicted, strict=False)]
+    make(CHOICE, rows)
+    second, told = measured()
+    assert second != first
+    assert (told["value"], told["cached"]) == (1.0, False)
+    with pytest.raises(ResidencyError, match="items are of two sources"):
+        compare(first, second)
 
 
 def test_the_identity_is_of_documents_configuration_and_code(make: Make, tmp_path: Path) -> None:
@@ -306,6 +356,7 @@ def test_settings_and_measures_do_not_import_lm_eval() -> None:
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "False"
 
 
+@pytest.mark.slow  # lm-eval's index parses all its files
 def test_lm_evals_command_line_knows_the_model(
     make: Make, tmp_path: Path, model: Any, tokenizer: Any
 ) -> None:
