@@ -8,17 +8,25 @@ their identities; only artifacts of these identities count, whatever else lies i
 from __future__ import annotations
 
 import json
+from collections.abc import Container
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel
+from pydantic import BaseModel, TypeAdapter, model_validator
 
 from residency import events
 from residency.artifact import Manifest, RunPaths, read_attempt, read_manifest
 from residency.errors import Exit
+from residency.eval.views import Curve, Evaluation, Interval, SeedScores, Validity
 
+CURVES: TypeAdapter[list[Curve]] = TypeAdapter(list[Curve])
+SEEDS: TypeAdapter[list[SeedScores]] = TypeAdapter(list[SeedScores])
+View = TypeVar("View", Curve, SeedScores)
+PER_STAGE = (
+    "suites", "forgetting", "exchange", "components", "calibration", "groups", "scorers", "flips", "contamination",
+)  # fmt: skip
 TRAINING = ("pretrain", "cpt", "sft", "preference")
 PREPARATION = ("corpus", "tokens", "pairs")
 DOMAINS = {"medicine": "Medicine", "general": "General knowledge", "safety": "Safety", "control": "Controls"}
@@ -47,7 +55,29 @@ class Score(BaseModel):
     margin: float = 0.0
     """Difference that does not matter, in the unit of `delta`."""
     p: float | None = None
+    test: str | None = None
+    p_holm: float | None = None
+    p_bh: float | None = None
     chance: float | None = None
+    constant: float | None = None
+    longest: float | None = None
+    lower_is_better: bool = False
+    non_inferior: bool = False
+    detectable: float | None = None
+    items_to_decide: int | None = None
+    gained: int | None = None
+    lost: int | None = None
+    validity: Validity = Validity()
+    items_cut: int = 0
+    too_good: bool = False
+    too_good_score: float | None = None
+    """These as in `residency.eval.views.Line`; lines written before it was do not have them."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _direction(cls, row: dict[str, Any]) -> dict[str, Any]:
+        """Lines that do not say which direction is better had one metric that is better where lower."""
+        return {"lower_is_better": row["metric"] == "bits_per_byte"} | row
 
     @property
     def name(self) -> str:
@@ -58,25 +88,35 @@ class Score(BaseModel):
         return self.verdict == "reference"
 
     @property
-    def lower_is_better(self) -> bool:
-        return self.metric == "bits_per_byte"
+    def scale(self) -> float:
+        """What differences are divided by to be drawn: 1, or the reference where values are no shares.
 
-    def effect(self) -> tuple[float, float, float] | None:
-        """Difference to the reference and its interval, so that above 0 is better.
-
-        Bits per byte are taken relative to the reference: all effects are then shares, and fit on one axis.
+        So bits per byte, grades and scales fit on one axis with accuracies.
         """
+        is_share = self.metric != "bits_per_byte" and max(abs(self.value), abs(self.reference or 0.0)) <= 1
+        return 1.0 if is_share else abs(self.reference or 1.0)
+
+    def effect(self) -> Interval | None:
+        """Difference to the reference and its interval, so that above 0 is better; relative where no share."""
         if self.delta is None or self.ci_low is None or self.ci_high is None:
             return None
-        if not self.lower_is_better:
-            return self.delta, self.ci_low, self.ci_high
-        scale = self.reference or 1.0
-        return -self.delta / scale, -self.ci_high / scale, -self.ci_low / scale
+        return self.drawn((self.delta, self.ci_low, self.ci_high))
+
+    def drawn(self, difference: Interval) -> Interval:
+        """A difference of this task, in the unit and direction of `effect`."""
+        middle, low, high = (end / self.scale for end in difference)
+        return (-middle, -high, -low) if self.lower_is_better else (middle, low, high)
 
     @property
     def band(self) -> float:
         """The margin in the unit of `effect`."""
-        return self.margin / (self.reference or 1.0) if self.lower_is_better else self.margin
+        return self.margin / self.scale
+
+    @property
+    def floors(self) -> dict[str, float]:
+        """What is reached without reading the question."""
+        known = {"guessing": self.chance, "one option": self.constant, "longest option": self.longest}
+        return {name: value for name, value in known.items() if value is not None}
 
     @property
     def mark(self) -> str:
@@ -109,6 +149,8 @@ class Stage:
     steps: list[dict[str, Any]] = field(default_factory=list)
     """`step` events of the curve that led to the artifact: what a resumption did again stands once."""
     checkpoints: list[int] = field(default_factory=list)
+    scored: dict[tuple[str, int], dict[str, Any]] = field(default_factory=dict)
+    """Task and step to the `checkpoint_scored` event, of the curve while it grows."""
 
     @property
     def measured(self) -> dict[str, Any]:
@@ -145,6 +187,15 @@ class Run:
     name: str
     stages: list[Stage]
     scores: list[Score]
+    evaluation: Evaluation | None = None
+    curves: list[Curve] = field(default_factory=list)
+    seeds: list[SeedScores] = field(default_factory=list)
+
+    @property
+    def refused(self) -> list[tuple[str, str]]:
+        """Gates that stopped the chain: the stage before, and what failed by how much."""
+        gates = self.evaluation.gates if self.evaluation else []
+        return [(gate.after, gate.message) for gate in gates if not gate.passed]
 
     @cached_property
     def by_name(self) -> dict[str, Stage]:
@@ -210,7 +261,40 @@ def read(path: Path) -> Run:
     }
     stale |= {stage.name for stage in stages if stage.trains and not stage.manifest}
     scores = [Score.model_validate(row) for row in rows if row["stage"] not in stale]
-    return Run(path, recipe.get("name", path.name), stages, scores)
+    return Run(
+        path,
+        recipe.get("name", path.name),
+        stages,
+        scores,
+        _evaluation(paths, stale),
+        _views(paths.curves, CURVES, stale | {stage.serves for stage in stages if _grows(stage)}),
+        _views(paths.seeds, SEEDS, stale),
+    )
+
+
+def _evaluation(paths: RunPaths, stale: set[str]) -> Evaluation | None:
+    """The views of the stages that are still what they were when evaluated."""
+    if not paths.evaluation.exists():
+        return None
+    found = Evaluation.model_validate_json(paths.evaluation.read_bytes())
+    for name in PER_STAGE:
+        setattr(found, name, [view for view in getattr(found, name) if view.stage not in stale])
+    found.attribution = [
+        view
+        for view in found.attribution
+        if not stale & {name for step in view.steps for name in (step.stage, step.previous)}
+    ]
+    found.gates = [gate for gate in found.gates if gate.after not in stale]
+    return found
+
+
+def _views(path: Path, kind: TypeAdapter[list[View]], stale: Container[str | None]) -> list[View]:
+    found = kind.validate_json(path.read_bytes()) if path.exists() else []
+    return [view for view in found if view.stage not in stale]
+
+
+def _grows(stage: Stage) -> bool:
+    return stage.kind == "curve" and not stage.manifest
 
 
 def _stage(paths: RunPaths, fields: dict[str, Any]) -> Stage:
@@ -231,7 +315,10 @@ def _stage(paths: RunPaths, fields: dict[str, Any]) -> Stage:
 
 def _add_events(paths: RunPaths, stages: dict[str, Stage]) -> None:
     for event in events.read(paths.events):
-        if stage := stages.get(event["stage"]):
+        if event["event"] == "checkpoint_scored":
+            if trained := stages.get(event["of"]):
+                trained.scored[event["task"], event["step"]] = event
+        elif stage := stages.get(event["stage"]):
             _add_event(stage, event)
 
 
@@ -239,6 +326,8 @@ def _add_event(stage: Stage, event: dict[str, Any]) -> None:
     match event["event"]:
         case "step":
             stage.steps = [step for step in stage.steps if step["step"] < event["step"]]
+            if not stage.steps:  # training began anew
+                stage.scored = {key: point for key, point in stage.scored.items() if not key[1]}
             stage.checkpoints = [step for step in stage.checkpoints if step < event["step"]]
             stage.steps.append(event)
         case "checkpoint":

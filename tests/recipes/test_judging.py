@@ -77,6 +77,7 @@ def test_a_gate_that_is_not_met_stops_the_chain_and_keeps_what_was_made(tmp_path
         assert caught.value.code == Exit.GATE_REFUSED
     assert made.stages["again"].finished and not made.stages["out"].finished
     assert made.paths.verdict.exists() and made.paths.report.exists()
+    assert "A gate stopped the chain after again</b>: medicine is not better" in made.paths.report.read_text()
     refused = [event for event in events.read(made.paths.events) if event["event"] == "gate_refused"]
     assert (refused[0]["stage"], refused[0]["exit_code"]) == ("again", 3)
     with pytest.raises(ResidencyError, match="medicine is not better") as caught:
