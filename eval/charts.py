@@ -68,15 +68,15 @@ def tick_label(value: float) -> str:
 
 def forest(span: Axis, effect: tuple[float, float, float], *, mark: str, margin: float, told: str) -> Markup:
     """One row of a forest plot: interval, point in the verdict's shape, zero, and the margin as a band."""
-    point, low, high = (_percent(span.at(value)) for value in effect)
+    point, low, high = (percent(span.at(value)) for value in effect)
     left, right = span.at(-margin), span.at(margin)
-    return _svg(
+    return svg(
         "100%",
         told,
         Markup('<rect class="band" x="{}" width="{}" y="0" height="100%"/>').format(
-            _percent(left), _percent(right - left)
+            percent(left), percent(right - left)
         ),
-        Markup('<line class="zero" x1="{0}" x2="{0}" y1="0" y2="100%"/>').format(_percent(span.at(0))),
+        Markup('<line class="zero" x1="{0}" x2="{0}" y1="0" y2="100%"/>').format(percent(span.at(0))),
         Markup('<line class="whisker {}" x1="{}" x2="{}" y1="50%" y2="50%"/>').format(mark, low, high),
         Markup('<svg x="{}" y="50%" overflow="visible"><path class="point {}" d="{}"/></svg>').format(
             point, mark, SHAPES.get(mark, SHAPES["undecided"])
@@ -86,8 +86,8 @@ def forest(span: Axis, effect: tuple[float, float, float], *, mark: str, margin:
 
 def forest_axis(span: Axis) -> Markup:
     """Tick labels for a column of forest rows."""
-    labels = [_text("tick", _percent(span.at(tick)), 12, tick_label(tick), "middle") for tick in span.ticks]
-    return _svg(16, "", *labels)
+    labels = [text("tick", percent(span.at(tick)), 12, tick_label(tick), "middle") for tick in span.ticks]
+    return svg(16, "", *labels)
 
 
 def scores(
@@ -96,6 +96,7 @@ def scores(
     span: Axis,
     *,
     chance: float | None,
+    floors: Sequence[float] = (),
     show: Callable[[float], str],
     told: str,
 ) -> Markup:
@@ -104,22 +105,27 @@ def scores(
     Args:
         stages: names, left to right.
         series: per run one (value, low, high) or None for each stage.
+        floors: what is reached without reading the question; ticks at the right edge.
     """
     height = 160
     y = Rise(span, top=22, bottom=138)
-    parts = [_grid(span, y)]
+    parts = [grid(span, y)]
     if chance is not None and span.low <= chance <= span.high:
         parts.append(
-            Markup('<line class="chance" x1="0" x2="100%" y1="{0}" y2="{0}"/>').format(_px(y(chance)))
+            Markup('<line class="chance" x1="0" x2="100%" y1="{0}" y2="{0}"/>').format(px(y(chance)))
         )
+    parts += [
+        Markup('<line class="floor" x1="97%" x2="100%" y1="{0}" y2="{0}"/>').format(px(y(floor)))
+        for floor in floors
+    ]
     fits = max(4, round(46 / len(stages)))
     places = [(index + 0.5) / len(stages) for index in range(len(stages))]
     for place, name in zip(places, stages, strict=True):
         short = name if len(name) <= fits else f"{name[: fits - 1]}\u2026"
-        parts.append(_text("tick", _percent(place), height - 4, short, "middle"))
+        parts.append(text("tick", percent(place), height - 4, short, "middle"))
     for number, points in reversed(list(enumerate(series))):
         parts.append(_points(places, points, y, second=number > 0, lone=len(series) == 1, show=show))
-    return _svg(height, told, *parts, style="plot")
+    return svg(height, told, *parts, style="plot")
 
 
 def _points(
@@ -135,20 +141,20 @@ def _points(
     style = "second" if second else "first"
     parts = [
         Markup('<line class="path {}" x1="{}" y1="{}" x2="{}" y2="{}"/>').format(
-            style, _percent(a), _px(y(one[0])), _percent(b), _px(y(two[0]))
+            style, percent(a), px(y(one[0])), percent(b), px(y(two[0]))
         )
         for (a, one), (b, two) in pairwise(known)
     ]
     for place, (value, low, high) in known:
         label = y(low) + 13 if second else y(high) - 6
-        parts.append(_line(f"whisker {style}", _percent(place), y(high), y(low)))
+        parts.append(line(f"whisker {style}", percent(place), y(high), y(low)))
         parts.append(
             Markup('<circle class="dot {}" cx="{}" cy="{}" r="4"><title>{} [{}, {}]</title></circle>').format(
-                style, _percent(place), _px(y(value)), show(value), show(low), show(high)
+                style, percent(place), px(y(value)), show(value), show(low), show(high)
             )
         )
         if lone or place == known[-1][0]:
-            parts.append(_text(f"value {style}", _percent(place), label, show(value), "middle"))
+            parts.append(text(f"value {style}", percent(place), label, show(value), "middle"))
     return Markup("").join(parts)
 
 
@@ -165,13 +171,13 @@ def loss_curve(
     losses = [loss for _, loss in steps]
     span = axis(losses, ticks=3, around=[level[0]] if level else [])
     y = Rise(span, top=14, bottom=150)
-    parts = [_grid(span, y)]
+    parts = [grid(span, y)]
     if level:
         parts.append(
-            Markup('<line class="chance" x1="0" x2="100%" y1="{0}" y2="{0}"/>').format(_px(y(level[0])))
+            Markup('<line class="chance" x1="0" x2="100%" y1="{0}" y2="{0}"/>').format(px(y(level[0])))
         )
-        parts.append(_text("tick", "100%", y(level[0]) - 5, level[1], "end"))
-    parts += [_line("checkpoint", _percent(step / total), y.bottom - 5, y.bottom) for step in checkpoints]
+        parts.append(text("tick", "100%", y(level[0]) - 5, level[1], "end"))
+    parts += [line("checkpoint", percent(step / total), y.bottom - 5, y.bottom) for step in checkpoints]
     path = " ".join(f"{1000 * step / total:.1f},{y(loss):.1f}" for step, loss in thinned(steps, 320))
     parts.append(
         Markup(
@@ -179,9 +185,9 @@ def loss_curve(
             '<polyline class="curve" points="{1}"/></svg>'
         ).format(height, path)
     )
-    parts.append(_text("tick", "0", height - 6, "step 0", "start"))
-    parts.append(_text("tick", "100%", height - 6, f"{total:,}", "end"))
-    return _svg(height, told, *parts, style="plot")
+    parts.append(text("tick", "0", height - 6, "step 0", "start"))
+    parts.append(text("tick", "100%", height - 6, f"{total:,}", "end"))
+    return svg(height, told, *parts, style="plot")
 
 
 def thinned(points: Sequence[tuple[int, float]], most: int) -> list[tuple[int, float]]:
@@ -196,23 +202,25 @@ def share_bar(planned: float | None, realised: float | None, told: str) -> Marku
     parts = [Markup('<rect class="track" width="100%" height="10" y="3" rx="2"/>')]
     if realised is not None:
         parts.append(
-            Markup('<rect class="fill" width="{}" height="10" y="3" rx="2"/>').format(_percent(realised))
+            Markup('<rect class="fill" width="{}" height="10" y="3" rx="2"/>').format(percent(realised))
         )
     if planned is not None:
-        parts.append(_line("plan", _percent(planned), 0, 16))
-    return _svg(16, told, *parts)
+        parts.append(line("plan", percent(planned), 0, 16))
+    return svg(16, told, *parts)
 
 
-def _grid(span: Axis, y: Rise) -> Markup:
+def grid(span: Axis, y: Rise) -> Markup:
+    """Lines at the ticks of a vertical axis, with their labels left of the picture."""
     lines = [
-        Markup('<line class="grid" x1="0" x2="100%" y1="{0}" y2="{0}"/>').format(_px(y(tick)))
+        Markup('<line class="grid" x1="0" x2="100%" y1="{0}" y2="{0}"/>').format(px(y(tick)))
         for tick in span.ticks
     ]
-    labels = [_text("tick", "-7", y(tick) + 4, tick_label(tick), "end") for tick in span.ticks]
+    labels = [text("tick", "-7", y(tick) + 4, tick_label(tick), "end") for tick in span.ticks]
     return Markup("").join([*lines, *labels])
 
 
-def _svg(height: int | str, told: str, *parts: Markup, style: str = "") -> Markup:
+def svg(height: int | str, told: str, *parts: Markup, style: str = "") -> Markup:
+    """The picture; `told` is what a screen reader says and a pointer shows, empty for decoration."""
     title = Markup("<title>{}</title>").format(told) if told else Markup()
     role = Markup('role="img"') if told else Markup('aria-hidden="true"')
     return Markup('<svg class="chart {}" height="{}" {}>{}{}</svg>').format(
@@ -220,19 +228,23 @@ def _svg(height: int | str, told: str, *parts: Markup, style: str = "") -> Marku
     )
 
 
-def _line(style: str, x: str, y1: float, y2: float) -> Markup:
-    return Markup('<line class="{}" x1="{}" x2="{}" y1="{}" y2="{}"/>').format(style, x, x, _px(y1), _px(y2))
+def line(style: str, x: str, y1: float, y2: float) -> Markup:
+    """An upright line."""
+    return Markup('<line class="{}" x1="{}" x2="{}" y1="{}" y2="{}"/>').format(style, x, x, px(y1), px(y2))
 
 
-def _text(style: str, x: str, y: float, text: str, anchor: str) -> Markup:
+def text(style: str, x: str, y: float, text: str, anchor: str) -> Markup:
+    """Text at a place; `anchor` is start, middle or end."""
     return Markup('<text class="{}" x="{}" y="{}" text-anchor="{}">{}</text>').format(
-        style, x, _px(y), anchor, text
+        style, x, px(y), anchor, text
     )
 
 
-def _percent(share: float) -> str:
+def percent(share: float) -> str:
+    """A share as SVG takes it."""
     return f"{100 * share:.2f}%"
 
 
-def _px(value: float) -> str:
+def px(value: float) -> str:
+    """Pixels, to a tenth."""
     return f"{value:.1f}"
