@@ -36,7 +36,7 @@ from residency.errors import Exit, ResidencyError
 from residency.eval.candidate import Candidate
 from residency.eval.evaluate import Questions, passport_of
 from residency.eval.measures import measure
-from residency.eval.records import Record, clusters_of, parts, write_records
+from residency.eval.records import Record, clusters_of, lower_is_better, parts, write_records
 from residency.eval.settings import ENDED, HELD, CurveSettings
 from residency.eval.statistics import ratio_bootstrap
 from residency.events import emit
@@ -216,10 +216,11 @@ class _Series:
 
 
 def _value(records: list[Record]) -> dict[str, Any]:
-    """Value of a task with its interval."""
+    """Value of a task with its interval, and which direction of it is better."""
     tops, bottoms = parts(records)
     value, low, high = ratio_bootstrap(tops, bottoms, clusters_of(records), RESAMPLES, 0)
-    return {"n": len(tops), "value": value, "low": low, "high": high}
+    lower = lower_is_better(str(records[0]["metric"]))
+    return {"n": len(tops), "value": value, "low": low, "high": high, "lower_is_better": lower}
 
 
 @contextmanager

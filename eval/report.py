@@ -3,7 +3,8 @@
 What: the verdict first, then the chain, scores, gains and losses, curves, data, and how it was run. Why a
 single page of plain HTML and inline SVG: it can be mailed, printed and read in ten years. How: `report_run`
 reads manifests, events and `verdict.json` (no model, no torch), `report_words` and `charts` say and draw
-it, `report.html.jinja` lays it out with everything escaped.
+it, `report.html.jinja` lays it out with everything escaped. What the evaluation found beside the verdict comes
+from `evaluation_view` and is laid out by `evaluation.html.jinja`.
 """
 
 from __future__ import annotations
@@ -16,11 +17,11 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
 from residency.artifact import RunPaths
-from residency.eval import charts, report_words
+from residency.eval import charts, evaluation_view, report_words
 from residency.eval.report_run import DOMAINS, Run, Score, Stage, read
 
 Bounds = tuple[float, float, float]
@@ -45,11 +46,19 @@ def write(run: Path, *, siblings: Sequence[Path] = ()) -> Path:
 def render(run: Run, others: Sequence[Run] = ()) -> str:
     """The page of a run that was read, beside other runs of the same tasks."""
     files = resources.files("residency.eval")
-    page = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined)
+
+    def text(name: str) -> str:
+        return files.joinpath(name).read_text("utf-8")
+
+    page = Environment(
+        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined, loader=FunctionLoader(text)
+    )  # fmt: skip
     page.filters |= {name: getattr(report_words, name) for name in WORDS}
-    return page.from_string(files.joinpath("report.html.jinja").read_text("utf-8")).render(
+    return page.get_template("report.html.jinja").render(
         run=run,
-        css=Markup(files.joinpath("report.css").read_text("utf-8")),
+        detail=evaluation_view.Detail(run),
+        view=evaluation_view,
+        css=Markup(text("report.css") + text("evaluation.css")),
         headline=report_words.headline(run),
         supplement=report_words.supplement(run),
         domains=DOMAINS,
@@ -57,6 +66,7 @@ def render(run: Run, others: Sequence[Run] = ()) -> str:
         kinds=report_words.KINDS,
         within=report_words.within,
         span=(span := effects_axis(run)),
+        axis=charts.forest_axis,
         forest_axis=charts.forest_axis(span),
         forest=lambda score: forest(score, span),
         score_chart=lambda task: score_chart([run], task),
@@ -99,12 +109,14 @@ def score_chart(runs: Sequence[Run], task: str) -> Markup:
     series = [[_bounds(table[name]) if name in table else None for name in stages] for table in tables]
     first = next(iter(tables[0].values()))
     values = [bound for line in series for point in line if point for bound in point]
-    span = charts.axis(values, ticks=3) if first.lower_is_better else charts.axis([0.0, 1.0], ticks=2)
+    is_share = first.scale == 1.0 and all(0.0 <= value <= 1.0 for value in values)
+    span = charts.axis([0.0, 1.0], ticks=2) if is_share else charts.axis(values, ticks=3)
     return charts.scores(
         stages,
         series,
         span,
         chance=first.chance,
+        floors=[floor for name, floor in first.floors.items() if name != "guessing"],
         show=lambda value: report_words.number(value, report_words.digits(first)),
         told=f"{first.name}, stage by stage",
     )

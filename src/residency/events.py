@@ -5,8 +5,8 @@ written by one `write` on a file opened for appending, so lines of several proce
 
 Events: `stage_started`, `step` (step, steps, loss, learning_rate, tokens, tokens_per_second, seconds_left),
 `checkpoint` (step), `hold_failed` (step, reason), `checkpoint_scored` (of: the training stage, step, task, n, value,
-low, high), `task_scored` (task, value, n, seconds), `stage_finished` (seconds), `stage_skipped`, `stage_failed` (reason,
-exit_code).
+low, high, lower_is_better), `task_scored` (task, value, n, seconds), `stage_finished` (seconds), `stage_skipped`,
+`stage_failed` (reason, exit_code).
 """
 
 from __future__ import annotations
