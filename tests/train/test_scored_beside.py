@@ -117,9 +117,12 @@ def test_a_scoring_process_that_is_killed_harms_nothing(world: World) -> None:
 
 def test_a_curve_that_cannot_be_made_leaves_the_chain_going(world: World) -> None:
     world.evaluation = evaluation("cpt", share=0.001, tasks=[TASKS[0] | {"limit": 20}])
+    world.evaluation |= {"after": ["cpt"], "processes": 2}
     plan = world.plan({"cpt": {}})
     chain.run(plan)
     assert plan.stages["cpt"].finished and not plan.stages["cpt-curve"].finished
+    assert len(read_table(plan.stages["cpt-evaluation"].artifact)) == 20, "evaluated by two ranks"
+    assert (plan.paths.logs / "cpt-evaluation.log").exists()
     failed = [event for event in events.read(world.events) if event["event"] == "stage_failed"]
     assert [event["stage"] for event in failed] == ["cpt-curve"]
     assert "1 independent items" in failed[0]["reason"]

@@ -21,7 +21,7 @@ def test_two_seeds_are_trained_and_judged_together(world: World) -> None:
     world.evaluation = {
         "tasks": [{"kind": "bits-per-byte", "name": "bits", "domain": "medicine", "items": "texts"}],
         "after": ["cpt", "more"],
-        "processes": 2,
+        "processes": 1,
         "max_length": 128,
     }
     stages = {"cpt": {}, "more": {"kind": "cpt", "from": "cpt"}}
