@@ -6,6 +6,8 @@ lm-eval's own task definitions build the prompts; both sides score them. All ite
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -41,28 +43,30 @@ def model() -> Any:
     return LlamaForCausalLM(config).eval()
 
 
-def every_exam(mirror: Path, limit: int) -> list[Exam]:
-    subjects = SUBJECTS[:2] if limit < 100 else SUBJECTS
-    letters = [
-        exams.mmlu(mirror, subject, limit, shots=5 * (place % 2)) for place, subject in enumerate(subjects)
-    ]
-    texts = [exams.mmlu(mirror, subject, limit, text=True) for subject in subjects[:2]]
-    others = [
-        exams.medqa(mirror, limit),
-        exams.medmcqa(mirror, limit, shots=5),
-        exams.pubmedqa(mirror, limit),
-    ]
-    return [*letters, *texts, *others, exams.openbook(mirror, limit)]
+EXAMS: dict[str, Callable[..., Exam]] = {
+    **{f"{subject} 5 shots": partial(exams.mmlu, subject=subject, shots=5) for subject in SUBJECTS},
+    **{f"{subject} text": partial(exams.mmlu, subject=subject, text=True) for subject in SUBJECTS[:2]},
+    "anatomy": partial(exams.mmlu, subject="anatomy"),
+    "medqa": exams.medqa,
+    "medmcqa 5 shots": partial(exams.medmcqa, shots=5),
+    "pubmedqa": exams.pubmedqa,
+    "openbookqa": exams.openbook,
+}
+SOME = ("anatomy 5 shots", "anatomy text", "medqa", "medmcqa 5 shots", "pubmedqa", "openbookqa")
+ALL = 100_000
 
 
-@pytest.mark.parametrize("limit", [20, pytest.param(100_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ("name", "limit"),
+    [*((name, 20) for name in SOME), *(pytest.param(name, ALL, marks=pytest.mark.slow) for name in EXAMS)],
+)
 def test_every_item_has_lm_evals_log_likelihoods(
-    mirror: Path, tmp_path: Path, model: Any, tokenizer: Any, limit: int
+    mirror: Path, tmp_path: Path, model: Any, tokenizer: Any, name: str, limit: int
 ) -> None:
     from lm_eval.models.huggingface import HFLM
 
     backend = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=8, max_length=4096)
-    for name, task in exams.load_theirs(every_exam(mirror, limit), tmp_path).items():
+    for task in exams.load_theirs([EXAMS[name](mirror, limit=limit)], tmp_path).values():
         task.build_all_requests()
         requests = task.instances
         theirs = backend.loglikelihood(requests, disable_tqdm=True)
@@ -87,7 +91,7 @@ def test_every_item_has_lm_evals_log_likelihoods(
 def test_both_sides_build_the_same_prompts(mirror: Path, tmp_path: Path, tokenizer: Any) -> None:
     from residency.eval.prompt import ask
 
-    subjects = every_exam(mirror, 10)
+    subjects = [EXAMS[name](mirror, limit=10) for name in SOME]
     tasks = exams.load_theirs(subjects, tmp_path)
     for exam in subjects:
         tasks[exam.name].build_all_requests()
