@@ -144,10 +144,22 @@ def subject_order(line: Score, groups: Sequence[Any]) -> list[Any]:
     return sorted(groups, key=lambda group: -line.drawn(group.delta)[0] if group.delta else math.inf)
 
 
-def forest(line: Score, delta: Interval, span: charts.Axis, told: str) -> Markup:
-    """A row of a forest plot for a difference of this task that is not the verdict's own."""
+def forest(line: Score, delta: Interval, span: charts.Axis, told: str, *, alarm: bool = False) -> Markup:
+    """A row of a forest plot for a difference of this task that is not the verdict's own.
+
+    Args:
+        alarm: whether more is a bad sign, as of a gain on questions that were seen.
+    """
     effect = line.drawn(delta)
-    return charts.forest(span, effect, mark=_mark(effect), margin=line.band, told=told)
+    mark = ("worse" if effect[1] > 0 else "undecided") if alarm else _mark(effect)
+    return charts.forest(span, effect, mark=mark, margin=line.band, told=told)
+
+
+def kept(line: Score, view: Forgetting, span: charts.Axis) -> Markup:
+    """A row of the ledger of forgetting."""
+    mark = {"kept": "equivalent", "lost": "worse"}.get(view.state, "undecided")
+    told = f"{line.name}: {view.state}"
+    return charts.forest(span, line.drawn(view.delta), mark=mark, margin=line.band, told=told)
 
 
 def plain_forest(delta: Interval, span: charts.Axis, margin: float, mark: str, told: str) -> Markup:
@@ -211,7 +223,7 @@ def sureness(view: Calibration) -> str:
     sure = sum(part.confidence * part.items for part in view.bins) / items
     right = sum(part.accuracy * part.items for part in view.bins) / items
     gap = round(100 * sure) - round(100 * right)
-    word = "about as sure as it may be" if abs(gap) < 2 else "too sure" if gap > 0 else "too modest"
+    word = "about as sure as it may be" if abs(gap) < 5 else "too sure" if gap > 0 else "too modest"
     return f"{percent(sure, 0)} sure, {percent(right, 0)} right: {word}"
 
 

@@ -50,7 +50,7 @@ VALUES = [
     ("kept", "gained 12.0 points of medicine and lost 3.0 general ones: 4.0 gained for each one lost"),
     ("kept", "General knowledge margin 0.05 −0.03 [−0.05, −0.01] kept"),
     ("subjects", "cardiology 48 +0.31 nephrology and hypertension 48 +0.22 pharmacology 48 +0.05 surgery 48 −0.11"),
-    ("subjects", "rare diseases 3 one cluster"),
+    ("subjects", "rare diseases 3 too few"),
     ("sureness", "60 % sure, 58 % right"),
     ("sureness", "18.7 % 0.512 1.034 0.391 66.2 %"),
     ("wording", "as a clinician would ask a colleague 0.85 0.84 0.83 0.82"),
@@ -314,7 +314,7 @@ def test_the_page_is_well_formed(evaluated: Path) -> None:
         stack: list[str] = []
 
         def handle_starttag(self, tag: str, attrs: Any) -> None:
-            if tag not in ("meta", "br"):
+            if tag not in ("meta", "br", "col"):
                 self.stack.append(tag)
 
         def handle_endtag(self, tag: str) -> None:
