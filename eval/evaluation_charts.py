@@ -1,7 +1,7 @@
 """Charts of the evaluation's views: waterfall, reliability, curves over checkpoints, floors, counts and seeds.
 
-As in `charts`: inline SVG without a library, x in percent and y in pixels, colours as classes of `evaluation.css`, every
-value in a `<title>`, all text escaped.
+As in `charts`: inline SVG without a library, x in percent and y in pixels, colours as classes of `evaluation.css`,
+every value in a `<title>`, all text escaped.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ def waterfall(
 
 
 def reliability(first: Sequence[Bin], second: Sequence[Bin], told: str) -> Markup:
-    """How often the model was right (up) where it was so sure (right); the reference hollow, on the diagonal is ideal."""
+    """How often the model was right (up) where it was so sure (right); the reference hollow, the diagonal ideal."""
     span = Axis(0.0, 1.0, (0.0, 0.5, 1.0))
     y = Rise(span, top=10, bottom=170)
     parts = [grid(span, y), Markup('<line class="ideal" x1="0" x2="100%" y1="170" y2="10"/>')]
@@ -147,7 +147,9 @@ def course(
         )
     for step, name in marks:
         value = next(point.value for point in points if point.step == step)
-        parts.append(_mark(step / last, y, value, f"{name} {show(value)}", above=name.startswith("bottom") == lower))
+        parts.append(
+            _mark(step / last, y, value, f"{name} {show(value)}", above=name.startswith("bottom") == lower)
+        )
     parts.append(text("tick", "0", 168, "step 0", "start"))
     parts.append(text("tick", "100%", 168, f"{points[-1].step:,}", "end"))
     return svg(174, told, *parts, style="plot")

@@ -73,6 +73,7 @@ class Detail:
     def __init__(self, run: Run) -> None:
         self.run = run
         self.views = run.evaluation or Evaluation(against="", stages=[])
+        self.titles = {score.task: score.name for score in run.scores}
         self.lines = {(score.task, score.stage): score for score in run.scores}
         self.courses = [*map(_finished, run.curves), *_growing(run)]
         self.several = any(len(each.seeds) > 1 for each in run.seeds)
@@ -83,7 +84,7 @@ class Detail:
         views = self.views
         shown = {
             "gates": views.gates, "suites": views.suites, "attribution": views.attribution,
-            "kept": views.forgetting, "subjects": self.known(views.groups),
+            "kept": self.known(views.forgetting), "subjects": self.known(views.groups),
             "sureness": self.known(views.calibration), "wording": self.known(views.components),
             "checkpoints": self.courses, "scorers": self.known(views.scorers),
             "contamination": self.known(views.contamination),
@@ -123,9 +124,7 @@ class Detail:
     def calibration_of_reference(self, view: Calibration) -> Calibration | None:
         """The reference's calibration on the same task."""
         against = self.views.against
-        found = (
-            each for each in self.views.calibration if (each.task, each.stage) == (view.task, against)
-        )
+        found = (each for each in self.views.calibration if (each.task, each.stage) == (view.task, against))
         return next(found, None) if view.stage != against else None
 
 
@@ -318,7 +317,14 @@ def _of_events(run: Run, stage: Stage) -> Iterable[Course]:
 
 
 def _course(
-    name: str, points: list[CurvePoint], bottom: int, recovery: int | None, best: int, gap: float, *, lower: bool
+    name: str,
+    points: list[CurvePoint],
+    bottom: int,
+    recovery: int | None,
+    best: int,
+    gap: float,
+    *,
+    lower: bool,
 ) -> tuple[Markup, str]:
     """A curve's chart, and what it says in words."""
     places = 3 if lower else 2

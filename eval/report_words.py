@@ -93,9 +93,7 @@ def chance_of_it(p: float | None) -> str:
 def within(score: Score) -> str:
     """The margin of equivalence: absolute for shares, relative for bits per byte and other values."""
     return (
-        percent(score.band, 0 if score.band >= 0.0095 else 1)
-        if score.scale != 1.0
-        else f"{score.margin:g}"
+        percent(score.band, 0 if score.band >= 0.0095 else 1) if score.scale != 1.0 else f"{score.margin:g}"
     )
 
 
