@@ -25,7 +25,7 @@ WRITTEN = ("answer", "rubric", "variance", "lm-eval")  # kinds whose records may
 def model_key(model: Path, max_length: int) -> dict[str, Any]:
     """What makes two models' records comparable or not: weights, tokenizer, precision, scorer, window."""
     from residency.data.tokenizer import template_digest, template_of, tokenizer_digest
-    from residency.eval.score import SCORER
+    from residency.eval.likelihood.score import SCORER
     from residency.model import base_of, resolve_precision
 
     base, adapter = base_of(model)
@@ -76,14 +76,14 @@ def path_of(runs: Path, task: TaskSettings, items: dict[str, str], key: dict[str
 
 
 def _judge_key(task: RubricTask, max_length: int) -> dict[str, str]:
-    from residency.eval.judge import directory_of
+    from residency.eval.writing.judge import directory_of
 
     assert task.judge is not None, "refused before"
     return {"judge": model_key(directory_of(task.judge), max_length)["key"]}
 
 
 def _backend() -> str:
-    from residency.eval.generate import WRITER, backend
+    from residency.eval.writing.generate import WRITER, backend
 
     return f"{backend()} {WRITER}"
 

@@ -17,8 +17,8 @@ from residency.eval.items import Item
 from residency.model import base_of
 
 if TYPE_CHECKING:
-    from residency.eval.generate import Reply
-    from residency.eval.score import Scored
+    from residency.eval.likelihood.score import Scored
+    from residency.eval.writing.generate import Reply
 
 
 @dataclass
@@ -83,7 +83,7 @@ class Candidate:
 
     def score(self, items: list[Item]) -> list[list[Scored]]:
         """For each item, the log-likelihood of each of its pieces."""
-        from residency.eval.score import log_likelihoods
+        from residency.eval.likelihood.score import log_likelihoods
 
         return log_likelihoods(self.model, [item.pieces for item in items])
 
@@ -97,8 +97,8 @@ class Candidate:
         samples: int = 1,
         seed: int = 0,
     ) -> list[list[Reply]]:
-        """For each tokenised prompt, `samples` replies (`residency.eval.generate.write`)."""
-        from residency.eval.generate import write
+        """For each tokenised prompt, `samples` replies (`residency.eval.writing.generate.write`)."""
+        from residency.eval.writing.generate import write
 
         return write(
             self,

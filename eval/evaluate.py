@@ -17,9 +17,9 @@ from typing import Any, TypeVar
 from residency.artifact import RunPaths, StageFile, commit, own, read_manifest, read_stage
 from residency.data.passport import of_parent
 from residency.eval import cache
-from residency.eval.agreement import validity
 from residency.eval.candidate import Candidate
-from residency.eval.floors import floors_of
+from residency.eval.comparison.agreement import validity
+from residency.eval.comparison.floors import floors_of
 from residency.eval.measures import chosen_template, measure
 from residency.eval.prompt import Row
 from residency.eval.records import Record, by_item, main_rows, value_of, write_records

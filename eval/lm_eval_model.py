@@ -27,7 +27,7 @@ from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 from residency.errors import ResidencyError
 from residency.eval.candidate import Candidate
 from residency.eval.items import Piece, digest_of
-from residency.eval.score import log_likelihoods
+from residency.eval.likelihood.score import log_likelihoods
 
 MAX_NEW_TOKENS = 256  # where a task does not say; as in lm-eval
 ONLY_OF_SAMPLING = ("top_p", "top_k", "min_p", "typical_p")

@@ -87,6 +87,6 @@ def write_curves(plan: Plan) -> None:
     if not finished:
         plan.paths.curves.unlink(missing_ok=True)
         return
-    from residency.eval import curve_view
+    from residency.eval.comparison import curve_view
 
     curve_view.write(plan.paths.curves, finished, plan.recipe.evaluation.resamples)

@@ -157,7 +157,7 @@ def run_in_process(attempt: Path) -> Path:
 
 def conclude(plan: Plan) -> None:
     """Write `verdict.json` and `report.html` from what the finished stages left; needs no model."""
-    from residency.eval import report
+    from residency.eval.pages import report
 
     judging.write_verdict(plan)
     beside.write_curves(plan)
@@ -170,7 +170,7 @@ def _reported(plan: Plan) -> Iterator[None]:
     try:
         yield
     except ResidencyError:
-        from residency.eval import report
+        from residency.eval.pages import report
 
         report.write(plan.paths.root, siblings=siblings(plan.paths.root))
         raise

@@ -15,7 +15,7 @@ from residency.eval.settings import GateSettings, TaskSettings
 from residency.recipes.plan import Plan, PlannedStage
 
 if TYPE_CHECKING:
-    from residency.eval.views import GateResult, Line, Suite
+    from residency.eval.comparison.views import GateResult, Line, Suite
 
 MEASURES = ("evaluate", "curve")
 POINTS = 100  # a share in points
@@ -28,7 +28,7 @@ def write_verdict(plan: Plan) -> None:
     Raises:
         ResidencyError: the stages hold different items of a task.
     """
-    from residency.eval import verdict
+    from residency.eval.comparison import verdict
 
     records, against = _records(plan), _against(plan)
     if against not in records:
@@ -101,7 +101,7 @@ def gate_jobs(plan: Plan, stage: PlannedStage) -> list[str]:
 
 def results(plan: Plan, gate: GateSettings) -> list[GateResult]:
     """What a gate finds; nothing while its stage or the reference is not evaluated."""
-    from residency.eval.compare import compare
+    from residency.eval.comparison.compare import compare
 
     records = _records(plan)
     if gate.after not in records or _against(plan) not in records:
@@ -139,7 +139,7 @@ def _of_suite(gate: GateSettings, suite: Suite, wanted: str) -> GateResult:
 def _result(
     gate: GateSettings, of: str, wanted: str, passed: bool, delta: Any, margin: float, metric: str
 ) -> GateResult:
-    from residency.eval.views import GateResult
+    from residency.eval.comparison.views import GateResult
 
     scale, unit = (POINTS, " points") if metric.endswith("accuracy") else (1, f" {metric.replace('_', ' ')}")
     value, low, high = (scale * number for number in delta)

@@ -60,7 +60,7 @@ def run(plan: Plan, *, verify: bool = False) -> None:
 
 def conclude(plan: Plan) -> None:
     """Write verdict and report of every seed, and `seeds.json` if all of them have a verdict."""
-    from residency.eval import seeds
+    from residency.eval.comparison import seeds
 
     found = plans(plan)
     for other in list(found.values())[1:]:

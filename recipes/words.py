@@ -10,8 +10,8 @@ from rich.table import Table
 
 from residency import events
 from residency.artifact import read_attempt
-from residency.eval.tables import MARKS
-from residency.eval.tables import plain_console as plain_console
+from residency.eval.comparison.tables import MARKS
+from residency.eval.comparison.tables import plain_console as plain_console
 from residency.recipes.plan import Plan, PlannedStage
 
 

@@ -63,7 +63,7 @@ def _measure(task: TaskSettings, candidate: Candidate, rows: list[Row], shots: S
     )
 
     if isinstance(task, AskedTask) and task.shots_by == "nearest" and shots.count:
-        from residency.eval.nearest import NearestShots
+        from residency.eval.writing.nearest import NearestShots
 
         shots = NearestShots(candidate, shots, rows)
     match task:

@@ -11,12 +11,12 @@ from typing import Any
 from residency.answers import Extracted, final_text, items, number, yes_no_maybe
 from residency.eval import metrics
 from residency.eval.candidate import Candidate
-from residency.eval.generate import Reply
 from residency.eval.items import Item, fit_prompt
 from residency.eval.prompt import Row, ask
 from residency.eval.records import Record, make_record
 from residency.eval.settings import AnswerTask, AskedTask
 from residency.eval.shots import Shots
+from residency.eval.writing.generate import Reply
 
 LISTS = ("factoid-", "list-", "span-", "all-classes", "macro-f1-classes")
 

@@ -13,7 +13,6 @@ from collections.abc import Sequence
 
 from residency.answers import choice as chosen
 from residency.eval.candidate import Candidate
-from residency.eval.generate import Reply
 from residency.eval.items import Item
 from residency.eval.measures.choice import is_right
 from residency.eval.measures.methods import Way, at_once, reasoned_shots, verified
@@ -21,6 +20,7 @@ from residency.eval.prompt import Row
 from residency.eval.records import Record, make_record
 from residency.eval.settings import ChoiceTask
 from residency.eval.shots import Shots
+from residency.eval.writing.generate import Reply
 
 
 def choices(task: ChoiceTask, candidate: Candidate, rows: list[Row], shots: Shots) -> list[Record]:

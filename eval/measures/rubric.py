@@ -12,15 +12,15 @@ from collections.abc import Sequence
 
 from residency.eval import cache
 from residency.eval.candidate import Candidate
-from residency.eval.generate import Reply
 from residency.eval.items import Item
-from residency.eval.judge import Verdict, directory_of, judged
 from residency.eval.measures.answer import question, written_fields
 from residency.eval.metrics.rubric import read_criteria, rubric
 from residency.eval.prompt import Message, Row
 from residency.eval.records import Record, make_record
 from residency.eval.settings import RubricTask
 from residency.eval.shots import Shots
+from residency.eval.writing.generate import Reply
+from residency.eval.writing.judge import Verdict, directory_of, judged
 
 
 def measure(task: RubricTask, candidate: Candidate, rows: list[Row], shots: Shots) -> list[Record]:

@@ -6,8 +6,6 @@ A reply's embedding is the middle layer's state at its last token (INSIDE, arXiv
 from __future__ import annotations
 
 from residency.eval.candidate import Candidate
-from residency.eval.generate import Reply
-from residency.eval.hidden import middle_states
 from residency.eval.items import Item, encode
 from residency.eval.measures.answer import question, written_fields
 from residency.eval.metrics.eigenscore import eigenscore, lexical_consistency
@@ -15,6 +13,8 @@ from residency.eval.prompt import Row
 from residency.eval.records import Record, make_record
 from residency.eval.settings import VarianceTask
 from residency.eval.shots import Shots
+from residency.eval.writing.generate import Reply
+from residency.eval.writing.hidden import middle_states
 
 
 def measure(task: VarianceTask, candidate: Candidate, rows: list[Row], shots: Shots) -> list[Record]:

@@ -86,12 +86,12 @@ class RunPaths:
 
     @property
     def curves(self) -> Path:
-        """What the checkpoints of training stages scored: a list of `residency.eval.views.Curve`."""
+        """What the checkpoints of training stages scored: a list of `residency.eval.comparison.views.Curve`."""
         return self.root / "curves.json"
 
     @property
     def seeds(self) -> Path:
-        """The verdict over several seeds of training: a list of `residency.eval.views.SeedScores`."""
+        """The verdict over several seeds of training: a list of `residency.eval.comparison.views.SeedScores`."""
         return self.root / "seeds.json"
 
     @property

@@ -144,7 +144,7 @@ def eval_command(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Measure a model on tasks, and say whether it is better than another."""
-    from residency.eval.tables import show
+    from residency.eval.comparison.tables import show
     from residency.recipes import evaluate_command as command
 
     _use_mirror(mirror)
@@ -162,8 +162,8 @@ def compare(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """The verdict of one measured model against another, from their records."""
-    from residency.eval.beside import records_at
-    from residency.eval.tables import show
+    from residency.eval.comparison.beside import records_at
+    from residency.eval.comparison.tables import show
 
     show([records_at(candidate), records_at(reference)], resamples=resamples, as_json=as_json)
 
@@ -175,7 +175,7 @@ def tasks_command(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """The tasks that Residency ships, and what each needs."""
-    from residency.eval.tables import print_tasks
+    from residency.eval.comparison.tables import print_tasks
     from residency.recipes.evaluate_command import listing
 
     _use_mirror(mirror)
@@ -279,7 +279,7 @@ def data_report(
     recipe: RecipeFile, overrides: Overrides = None, runs: Runs = Path("runs"), mirror: Mirror = None
 ) -> None:
     """Write data.html: what went into the corpora, what was left out and why, and what the mixtures became."""
-    from residency.eval import data_report as page
+    from residency.eval.pages import data_report as page
     from residency.recipes.chain import describe
 
     plan = _plan(recipe, overrides, runs, mirror)

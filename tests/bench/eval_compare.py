@@ -23,7 +23,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from residency.artifact import Manifest, write_json
-from residency.eval.compare import compare
+from residency.eval.comparison.compare import compare
 from residency.eval.records import SCHEMA, Record, write_records
 from tests.bench.figures import Figure
 from tests.bench.record import record_option, tell

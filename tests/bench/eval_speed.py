@@ -201,8 +201,8 @@ def theirs(
 
 def ours(subjects: list[Exam], model: Any, tokenizer: Any) -> Side:
     """Our engine, from rows to records."""
-    from residency.eval import score, sharing
     from residency.eval.candidate import Candidate
+    from residency.eval.likelihood import score, sharing
     from residency.eval.measures import choice
     from residency.eval.shots import Shots
 

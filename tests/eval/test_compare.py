@@ -11,9 +11,9 @@ import pytest
 
 from residency.artifact import Manifest, write_json
 from residency.errors import ResidencyError
-from residency.eval import details
-from residency.eval.columns import Artifact, read
-from residency.eval.compare import compare
+from residency.eval.comparison import details
+from residency.eval.comparison.columns import Artifact, read
+from residency.eval.comparison.compare import compare
 from residency.eval.metrics import statistics, value
 from residency.eval.records import SCHEMA, Record, value_of, write_records
 from residency.eval.statistics import mcnemar_midp

@@ -16,7 +16,8 @@ import torch
 from residency import events
 from residency.artifact import Manifest, StageFile, read_manifest, write_json
 from residency.errors import ResidencyError
-from residency.eval import curve, curve_view
+from residency.eval import curve
+from residency.eval.comparison import curve_view
 from residency.eval.records import read_table
 from residency.eval.settings import ENDED, HELD
 

@@ -14,8 +14,8 @@ import pytest
 from residency import cli
 from residency.artifact import Manifest, RunPaths, identity_of, read_manifest, write_json
 from residency.errors import ResidencyError
-from residency.eval import data_pictures, data_report
-from residency.eval.data_report_run import read
+from residency.eval.pages import data_pictures, data_report
+from residency.eval.pages.data_report_run import read
 
 Add = Callable[..., Path]
 EVIL = "<script>alert('1')"

@@ -11,12 +11,12 @@ import torch
 from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
 
 from residency.errors import ResidencyError
-from residency.eval import generate
 from residency.eval.candidate import Candidate
-from residency.eval.generate import end_tokens
 from residency.eval.items import Item, encode, fit_prompt, piece
 from residency.eval.prompt import ask
 from residency.eval.settings import TASK
+from residency.eval.writing import generate
+from residency.eval.writing.generate import end_tokens
 
 PROMPTS = [
     "Heart",

@@ -17,7 +17,7 @@ from residency.artifact import read_manifest
 from residency.errors import ResidencyError
 from residency.eval import lm_eval_bridge
 from residency.eval.candidate import Candidate
-from residency.eval.compare import compare
+from residency.eval.comparison.compare import compare
 from residency.eval.evaluate import run
 from residency.eval.measures import lm_eval as bridged
 from residency.eval.records import Record, read_records, value_of

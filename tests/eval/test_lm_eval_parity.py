@@ -16,8 +16,8 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from residency.eval.items import piece
-from residency.eval.score import log_likelihoods
-from residency.eval.sharing import plan
+from residency.eval.likelihood.score import log_likelihoods
+from residency.eval.likelihood.sharing import plan
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 pytest.importorskip("lm_eval")

@@ -17,7 +17,6 @@ from sklearn.metrics import f1_score
 from residency.errors import ResidencyError
 from residency.eval import cache
 from residency.eval.candidate import Candidate
-from residency.eval.generate import Reply
 from residency.eval.items import encode, piece
 from residency.eval.measures import measure
 from residency.eval.measures.rubric import judge_kappa
@@ -33,6 +32,7 @@ from residency.eval.records import (
 from residency.eval.rows import read_items
 from residency.eval.settings import TASK, TaskSettings
 from residency.eval.shots import Shots
+from residency.eval.writing.generate import Reply
 
 
 @dataclass

@@ -231,7 +231,7 @@ def test_one_ending_is_scored_given_each_option(model: Any, tokenizer: Any) -> N
         "answer": 1,
     }
     [record] = records_of(model, tokenizer, task(templates=["cloze"]), [row])
-    for place, option in enumerate(row["options"]):
+    for place, option in enumerate(("She saw Ann", "She saw Bea")):
         before = tokenizer.encode(f"<|begin|>{option}")
         assert record["sums"][place] == pytest.approx(
             direct(model, before + tokenizer.encode(" leave."), len(before)), abs=1e-5

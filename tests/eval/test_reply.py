@@ -15,18 +15,18 @@ from pydantic import ValidationError
 from residency.artifact import RunPaths, StageFile, identity_of, open_attempt
 from residency.data import corpus
 from residency.data.settings import CorpusSettings
-from residency.eval.agreement import agreement, validity
 from residency.eval.candidate import Candidate
-from residency.eval.generate import Reply
-from residency.eval.hidden import middle_states
+from residency.eval.comparison.agreement import agreement, validity
 from residency.eval.items import encode
 from residency.eval.measures import measure
-from residency.eval.nearest import NearestShots
 from residency.eval.prompt import Row, shown_order
 from residency.eval.records import Record, main_rows, value_of
 from residency.eval.rows import read_items
 from residency.eval.settings import TASK, ChoiceTask, TaskSettings, load_task
 from residency.eval.shots import Shots
+from residency.eval.writing.generate import Reply
+from residency.eval.writing.hidden import middle_states
+from residency.eval.writing.nearest import NearestShots
 
 ROWS: list[Row] = [
     {

@@ -14,13 +14,13 @@ from peft import LoraConfig, get_peft_model
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from residency.errors import Exit, ResidencyError
-from residency.eval import sharing
-from residency.eval.branches import item_rows, readings
-from residency.eval.forward import Forward
 from residency.eval.items import Piece
-from residency.eval.prefixes import shared_prefixes
-from residency.eval.score import Scored, log_likelihoods
-from residency.eval.sharing import plan
+from residency.eval.likelihood import sharing
+from residency.eval.likelihood.branches import item_rows, readings
+from residency.eval.likelihood.forward import Forward
+from residency.eval.likelihood.prefixes import shared_prefixes
+from residency.eval.likelihood.score import Scored, log_likelihoods
+from residency.eval.likelihood.sharing import plan
 
 VOCABULARY = 200
 SIZES = {
@@ -220,7 +220,7 @@ def test_batches_stay_within_their_budgets(monkeypatch: pytest.MonkeyPatch) -> N
     assert all(len(batch) == 1 or len(batch) * len(batch[0].ids) <= 200 for batch in batches)
     assert max(map(len, batches)) > 1
     assert max(map(len, forward._batches(rows, 1000))) == 1, "the keys of a long prefix count too"
-    monkeypatch.setattr("residency.eval.forward.LOGITS_PER_BATCH", 1)
+    monkeypatch.setattr("residency.eval.likelihood.forward.LOGITS_PER_BATCH", 1)
     assert max(map(len, forward._batches(rows, 0))) == 1
 
 

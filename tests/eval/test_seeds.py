@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from residency.errors import ResidencyError
-from residency.eval.seeds import over_seeds, write
-from residency.eval.views import Line
+from residency.eval.comparison.seeds import over_seeds, write
+from residency.eval.comparison.views import Line
 
 
 def line(delta: float, **changes: Any) -> Line:

@@ -11,9 +11,9 @@ import pytest
 
 from residency.artifact import Manifest, write_json
 from residency.errors import ResidencyError
+from residency.eval.comparison.verdict import write
+from residency.eval.comparison.views import Evaluation
 from residency.eval.records import SCHEMA, write_records
-from residency.eval.verdict import write
-from residency.eval.views import Evaluation
 
 GOLDEN = Path(__file__).with_name("golden_verdict.json")
 TASKS: list[dict[str, Any]] = [

@@ -12,8 +12,8 @@ import pytest
 from residency import cli
 from residency.artifact import RunPaths, read_manifest
 from residency.errors import ResidencyError
-from residency.eval.beside import records_at
-from residency.eval.compare import compare
+from residency.eval.comparison.beside import records_at
+from residency.eval.comparison.compare import compare
 from residency.eval.settings import ChoiceTask
 from residency.recipes import chain
 from residency.recipes import evaluate_command as command

@@ -10,10 +10,7 @@ from typing import Any
 
 import pytest
 
-from residency.eval import evaluation_charts, evaluation_view, report
-from residency.eval.charts import Axis
-from residency.eval.report_run import read
-from residency.eval.views import (
+from residency.eval.comparison.views import (
     Attribution,
     Bin,
     Calibration,
@@ -33,6 +30,9 @@ from residency.eval.views import (
     Suite,
     Validity,
 )
+from residency.eval.pages import evaluation_charts, evaluation_view, report
+from residency.eval.pages.charts import Axis
+from residency.eval.pages.report_run import read
 
 STAGES = ("cpt", "sft", "preference")
 SECTIONS = [
@@ -47,7 +47,8 @@ VALUES = [
     ("gates", "✕ refused after sft: safety is not better: +0.04"),
     ("suites", "preference 3 1 +0.55 [0.49, 0.61]"),
     ("attribution", "pretrain 0 +0.12 cpt +0.43 sft 0.00 preferen… +0.55 total"),
-    ("kept", "gained 12.0 points of medicine and lost 3.0 general ones: 4.0 gained for each one lost"),
+    ("kept", "medicine +12.0 [10.0, 60.0] points, general knowledge −3.0 [−5.0, −1.0]: "
+        "4.0 points gained for each one lost"),
     ("kept", "General knowledge margin 0.05 −0.03 [−0.05, −0.01] kept"),
     ("subjects", "cardiology 48 +0.31 nephrology and hypertension 48 +0.22 pharmacology 48 +0.05 surgery 48 −0.11"),
     ("subjects", "rare diseases 3 too few"),
@@ -370,6 +371,26 @@ def test_a_curve_is_drawn_while_the_stage_trains(run: Path, made: Any) -> None:
     anew = {"event": "step", "stage": "cpt", "step": 1, "steps": 160, "loss": 3.0}
     made.write_events(run, [*made.history(), *scored, anew])
     assert 'id="checkpoints"' not in page_of(run), "points of an earlier training do not count"
+
+
+def test_many_tasks_are_folded(evaluated: Path) -> None:
+    rows = json.loads((evaluated / "verdict.json").read_text())
+    views = evaluation()
+    for copy in range(5):
+        rows += [row | {"task": f"exam-{copy}"} for row in rows if row["task"] == EXAM]
+        views.groups += [
+            group.model_copy(update={"task": f"exam-{copy}"}) for group in views.groups if group.task == EXAM
+        ]
+    (evaluated / "verdict.json").write_text(json.dumps(rows))
+    save(evaluated, views, [], [])
+    assert part(page_of(evaluated), "subjects").count("2 more tasks") == 3
+
+
+def test_what_was_lost_for_nothing_is_said() -> None:
+    lost = Exchange(stage="cpt", medicine=(-0.01, -0.02, 0.0), general=(-0.03, -0.05, -0.01), rate=None)
+    assert evaluation_view.exchanged(lost).endswith("nothing was gained for the loss")
+    unsure = lost.model_copy(update={"general": (-0.01, -0.03, 0.01)})
+    assert evaluation_view.exchanged(unsure).endswith("no general loss is shown")
 
 
 def test_a_waterfall_adds_up() -> None:

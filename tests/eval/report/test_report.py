@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from residency.artifact import identity_of
-from residency.eval import report, report_words
-from residency.eval.report_run import read as read_run
+from residency.eval.pages import report, report_words
+from residency.eval.pages.report_run import read as read_run
 
 
 def page_of(run: Path) -> str:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from residency.eval import charts, report_words
-from residency.eval.report_run import Run, Score
+from residency.eval.pages import charts, report_words
+from residency.eval.pages.report_run import Run, Score
 
 
 def test_a_control_is_judged_by_chance() -> None:
@@ -26,6 +26,20 @@ def test_a_control_is_judged_by_chance() -> None:
     assert above.model_copy(update={"value_low": 0.2}).mark == "at chance"
     said = report_words.controls(Run(Path(), "x", [], [above]))
     assert "Above chance where it should not be: stem 0.40 (chance 0.25)" in said
+
+
+def test_many_tasks_are_counted_not_listed() -> None:
+    row = {"domain": "general", "stage": "sft", "against": "base", "metric": "accuracy", "n": 100, "value": 0.4,
+           "delta": -0.1, "ci_low": -0.2, "ci_high": -0.01}  # fmt: skip
+    verdicts = ("worse", "equivalent", "equivalent", "worse", "undecided")
+    scores = [
+        Score.model_validate(row | {"task": f"t{place}", "verdict": verdict})
+        for place, verdict in enumerate(verdicts)
+    ]
+    said = report_words.headline(Run(Path(), "x", [], scores)).striptags()
+    assert said.endswith(
+        "General knowledge: worse on 2 of 5 (t0, t3), undecided on 1 of 5, equivalent on 2 of 5."
+    )
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """What a curve says: its points with intervals, the landmarks of training, trend, and the price of choosing the best.
 
-Written to `curves.json`, a list of `residency.eval.views.Curve`; everything is computed from the records of the points
+Written to `curves.json`, a list of `views.Curve`; everything is computed from the records of the points
 (`residency.eval.curve`), on the same items at every step.
 """
 
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from residency.artifact import read_manifest, write_json
 from residency.errors import ResidencyError
+from residency.eval.comparison.views import Curve, CurvePoint
 from residency.eval.records import (
     Record,
     clusters_of,
@@ -25,7 +26,6 @@ from residency.eval.records import (
 from residency.eval.settings import CurveSettings, TaskSettings
 from residency.eval.statistics import codes_of, paired_bootstrap, ratio_bootstrap
 from residency.eval.statistics.curves import best_checkpoint, landmarks, trend
-from residency.eval.views import Curve, CurvePoint
 
 Floats = NDArray[np.float64]
 

@@ -1,6 +1,6 @@
 """What the records say beside the verdict: wordings and orders, calibration, subjects, scorers, flipped answers.
 
-Read row by row as far as needed, so this is for the views of a finished chain (`residency.eval.verdict`) and not for
+Read row by row as far as needed, so this is for the views of a finished chain (`verdict`) and not for
 the quick comparison of two models.
 """
 
@@ -15,12 +15,12 @@ import numpy as np
 import pyarrow.compute
 import pyarrow.parquet
 
-from residency.eval.agreement import agreement
-from residency.eval.columns import Artifact, Floats, Ints, TaskTable
+from residency.eval.comparison.agreement import agreement
+from residency.eval.comparison.columns import Artifact, Floats, Ints, TaskTable
+from residency.eval.comparison.views import Bin, Calibration, Components, Flip, Group, Scored, Validity
 from residency.eval.prompt import shown_order
 from residency.eval.records import FILE
 from residency.eval.statistics import calibration, compare_pair, components
-from residency.eval.views import Bin, Calibration, Components, Flip, Group, Scored, Validity
 
 COLUMNS = (
     "task", "id", "main", "scorer", "template", "order", "scores", "prediction", "place", "answer", "correct", "reply",

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from markupsafe import Markup
 
-from residency.eval.report_run import Run, Score
+from residency.eval.pages.report_run import Run, Score
 
+MOST_PHRASES = 3  # of one sentence; more tasks are counted
+WORST_FIRST = ("worse", "undecided", "differs", "equivalent", "better")
 MINUS, NARROW = "\u2212", "\u202f"
 METRICS = {
     "accuracy": "accuracy",
@@ -166,9 +168,24 @@ def _group(title: str, rows: list[Score]) -> Markup:
         return Markup()
     if len(rows) > 1 and len({score.verdict for score in rows}) == 1:
         text = Markup("<b class='word {0}'>{0}</b> on all {1} tasks").format(rows[0].verdict, len(rows))
+    elif len(rows) > MOST_PHRASES:
+        text = Markup(", ").join(_share(word, rows) for word in WORST_FIRST if _of(word, rows))
     else:
         text = Markup("; ").join(_phrase(score, named=len(rows) > 1) for score in rows)
     return Markup("{}: {}.").format(title, text)
+
+
+def _of(word: str, rows: list[Score]) -> list[Score]:
+    return [score for score in rows if score.verdict == word]
+
+
+def _share(word: str, rows: list[Score]) -> Markup:
+    """On how many tasks; those that are worse are named."""
+    found = _of(word, rows)
+    more = ", \u2026" if found[MOST_PHRASES:] else ""
+    names = f" ({', '.join(score.name for score in found[:MOST_PHRASES])}{more})"
+    text = Markup("<b class='word {0}'>{0}</b> on {1} of {2}").format(word, len(found), len(rows))
+    return text + (names if word == "worse" else "")
 
 
 def _phrase(score: Score, *, named: bool) -> Markup:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from markupsafe import Markup
 
 from residency.data.mixing import LARGEST_DRIFT
-from residency.eval import charts
+from residency.eval.pages import charts
 
 BINS = 8  # of a decade
 HEIGHT = 132

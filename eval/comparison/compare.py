@@ -17,7 +17,8 @@ from zlib import crc32
 import numpy as np
 
 from residency.errors import ResidencyError
-from residency.eval.columns import Artifact, Floats, TaskTable, metric_of_replies, read
+from residency.eval.comparison.columns import Artifact, Floats, TaskTable, metric_of_replies, read
+from residency.eval.comparison.views import Comparison, Line, Named, Suite, Validity
 from residency.eval.statistics import (
     Pair,
     benjamini_hochberg,
@@ -34,7 +35,6 @@ from residency.eval.statistics.attribution import mean_of_pairs, suite_differenc
 from residency.eval.statistics.contamination import too_good
 from residency.eval.statistics.paired import interval_of
 from residency.eval.statistics.resampling import codes_of, resample_totals
-from residency.eval.views import Comparison, Line, Named, Suite, Validity
 
 RESAMPLES = 10_000
 SEED = 0

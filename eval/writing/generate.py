@@ -5,7 +5,7 @@ r"""Replies of a causal language model to tokenised prompts, greedy or sampled.
 transformers' `generate` on left-padded batches of about one length. What a model's own generation settings ask for
 (temperature, penalties) is set aside: all models are asked alike. A sampled token is drawn by inverting the
 distribution at a number that belongs to the prompt, the sample and the place, so a reply does not depend on its
-neighbours in a batch. On a GPU with vLLM installed full weights are run by that (`residency.eval.generate_vllm`).
+neighbours in a batch. On a GPU with vLLM installed full weights are run by that (`generate_vllm`).
 """
 
 from __future__ import annotations
@@ -21,7 +21,14 @@ from jinja2 import TemplateError
 from transformers import GenerationConfig
 
 from residency.eval.candidate import Candidate
-from residency.eval.decoding import InverseSampler, Numbers, Settings, StopStrings, decoded, first_stop
+from residency.eval.writing.decoding import (
+    InverseSampler,
+    Numbers,
+    Settings,
+    StopStrings,
+    decoded,
+    first_stop,
+)
 
 WRITER = 1  # raise when replies change: it is part of the records' key
 TOKENS_PER_BATCH = {"cpu": 8192, "cuda": 65536}  # prompt and reply; what their keys and values may take
@@ -60,7 +67,7 @@ def write(
     assert all(prompts) and "" not in stop and max_new_tokens > 0
     settings = Settings(max_new_tokens, tuple(stop), temperature, samples, seed)
     if backend(candidate.model) == "vllm" and candidate.directory is not None:
-        from residency.eval.generate_vllm import write as write_vllm
+        from residency.eval.writing.generate_vllm import write as write_vllm
 
         return write_vllm(candidate, prompts, settings)
     replies: dict[tuple[int, int], Reply] = {}

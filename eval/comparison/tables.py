@@ -12,7 +12,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from residency.eval.views import Comparison, Line, Suite
+from residency.eval.comparison.views import Comparison, Line, Suite
 
 PIPED_WIDTH = (
     140  # rich assumes 80 columns where there is no terminal, and would break lines that a script reads
@@ -32,9 +32,9 @@ def show(records: Sequence[Path], *, resamples: int = 10_000, as_json: bool = Fa
     """Print the verdict of the first records against the second, or the values of one alone.
 
     Raises:
-        ResidencyError: as `residency.eval.compare.compare`.
+        ResidencyError: as `compare.compare`.
     """
-    from residency.eval.compare import alone, compare
+    from residency.eval.comparison.compare import alone, compare
 
     if len(records) == 2:
         found = compare(records[0], records[1], resamples=resamples)

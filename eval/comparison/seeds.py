@@ -1,7 +1,7 @@
 """The verdict over several seeds of training: how much of a difference is the seed's luck.
 
 Reads the `verdict.json` of each seed's run, on the same items, and writes `seeds.json`, a list of
-`residency.eval.views.SeedScores`. With one seed the variance between seeds is unknown, and says so: None, never 0.
+`views.SeedScores`. With one seed the variance between seeds is unknown, and says so: None, never 0.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pydantic import TypeAdapter
 
 from residency.artifact import write_json
 from residency.errors import ResidencyError
-from residency.eval.views import Interval, Line, SeedScores
+from residency.eval.comparison.views import Interval, Line, SeedScores
 
 # Student's t at 0.975 by degrees of freedom (Biometrika 6, 1908), as in any table.
 FREEDOM = (1, 2, 3, 4, 5, 6, 8, 10, 15, 20, 30, 60, math.inf)

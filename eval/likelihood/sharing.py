@@ -15,11 +15,11 @@ from weakref import WeakKeyDictionary
 
 import torch
 
-from residency.eval.branches import plain_rows, tree_row
 from residency.eval.items import Piece
+from residency.eval.likelihood.branches import plain_rows, tree_row
 
 if TYPE_CHECKING:
-    from residency.eval.forward import Forward
+    from residency.eval.likelihood.forward import Forward
 
 SHORTEST, LONGEST = 12, 96  # tokens: a shorter sequence shows nothing, a longer one no more
 EXACT = 1e-4  # nats, for float32 weights; grows with the root of the number of scored tokens

@@ -12,8 +12,8 @@ from typing import Any
 from residency.artifact import RunPaths, read_attempt, read_manifest
 from residency.data import parts, passport
 from residency.data.batch import pieces
-from residency.eval.data_corpus import Corpus, kind_of
-from residency.eval.report_run import Run, Stage
+from residency.eval.pages.data_corpus import Corpus, kind_of
+from residency.eval.pages.report_run import Run, Stage
 
 CORPUS = "corpus-"
 

@@ -1,4 +1,4 @@
-"""Replies written by vLLM (extra `vllm`), on a GPU only; the same interface as `residency.eval.generate`.
+"""Replies written by vLLM (extra `vllm`), on a GPU only; the same interface as `generate`.
 
 The engine holds a second copy of the weights beside the scorer's, in part of the memory that is free when it starts.
 """
@@ -12,8 +12,8 @@ from weakref import WeakKeyDictionary
 import torch
 
 from residency.eval.candidate import Candidate
-from residency.eval.decoding import Settings, seed_of
-from residency.eval.generate import Reply, end_tokens
+from residency.eval.writing.decoding import Settings, seed_of
+from residency.eval.writing.generate import Reply, end_tokens
 
 SHARE_OF_FREE_MEMORY = 0.7  # the rest is for scoring
 _engines: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()

@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from residency.eval.candidate import Candidate
-from residency.eval.hidden import middle_states
 from residency.eval.items import encode
 from residency.eval.prompt import Row
 from residency.eval.shots import Shots
+from residency.eval.writing.hidden import middle_states
 
 
 class NearestShots(Shots):

@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 
-from residency.eval.branches import TreeRow
-from residency.eval.float32_head import Float32Head
-from residency.eval.prefixes import prefix_cache
+from residency.eval.likelihood.branches import TreeRow
+from residency.eval.likelihood.float32_head import Float32Head
+from residency.eval.likelihood.prefixes import prefix_cache
 
 TOKENS_PER_BATCH = {"cpu": 512, "cuda": 32768}  # a CPU is busy with few, and little of them is then padding
 KEYS_PER_TOKEN = (

@@ -11,8 +11,8 @@ from itertools import accumulate, pairwise
 
 from markupsafe import Markup
 
-from residency.eval.charts import Axis, Rise, axis, grid, line, percent, px, svg, text, tick_label
-from residency.eval.views import Bin, CurvePoint, Interval
+from residency.eval.comparison.views import Bin, CurvePoint, Interval
+from residency.eval.pages.charts import Axis, Rise, axis, grid, line, percent, px, svg, text, tick_label
 
 Show = Callable[[float], str]
 COUNTED = ("better", "equivalent", "undecided", "worse")

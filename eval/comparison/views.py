@@ -1,6 +1,6 @@
 """What evaluation leaves for its readers: the lines of `verdict.json`, and the views of `evaluation.json`.
 
-The one place where their fields are written down; `residency.eval.verdict` writes them, the report and
+The one place where their fields are written down; `verdict` writes them, the report and
 `residency compare` read them. Differences are candidate less reference in the task's own unit (accuracy as a share, not
 in points); where `lower_is_better`, a difference below 0 is the better one. No torch, no numpy here.
 """

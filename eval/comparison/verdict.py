@@ -1,7 +1,7 @@
 """The verdict of a chain: every evaluated stage against the reference and the stage before it, task by task.
 
 Reads records only, so it is recomputed in a moment; writes `verdict.json`, a list with one line per task and stage, and
-`evaluation.json` with all other views. Their fields stand in `residency.eval.views`.
+`evaluation.json` with all other views. Their fields stand in `views`.
 """
 
 from __future__ import annotations
@@ -17,13 +17,10 @@ from residency.artifact import read_manifest, write_json
 from residency.data import parts
 from residency.data.passport import forbidden
 from residency.errors import ResidencyError
-from residency.eval import details
-from residency.eval.columns import Artifact, TaskTable, read
-from residency.eval.compare import adjust, contrast, line, suites, together
-from residency.eval.statistics import Pair
-from residency.eval.statistics.attribution import attribute_suite
-from residency.eval.statistics.contamination import contamination_split
-from residency.eval.views import (
+from residency.eval.comparison import details
+from residency.eval.comparison.columns import Artifact, TaskTable, read
+from residency.eval.comparison.compare import adjust, contrast, line, suites, together
+from residency.eval.comparison.views import (
     Attribution,
     Contamination,
     Evaluation,
@@ -35,6 +32,9 @@ from residency.eval.views import (
     Step,
     Suite,
 )
+from residency.eval.statistics import Pair
+from residency.eval.statistics.attribution import attribute_suite
+from residency.eval.statistics.contamination import contamination_split
 
 SUITES = ("medicine", "general", "safety")
 FLAGS = "contamination.jsonl"

@@ -2,10 +2,10 @@
 
     scored = log_likelihoods(model, [item.pieces for item in items])  # model.eval() before
 
-What is computed once: the stem that the options of a question share (`residency.eval.branches`), the beginning that
-many items share (`residency.eval.prefixes`), and logits only where something is scored, in float32
-(`residency.eval.float32_head`). Where a model's attention does not allow for it, every piece is a row of its own
-(`residency.eval.sharing`). The scores are the same either way, whichever items stand together in a call.
+What is computed once: the stem that the options of a question share (`branches`), the beginning that
+many items share (`prefixes`), and logits only where something is scored, in float32
+(`float32_head`). Where a model's attention does not allow for it, every piece is a row of its own
+(`sharing`). The scores are the same either way, whichever items stand together in a call.
 """
 
 from __future__ import annotations
@@ -19,12 +19,19 @@ from typing import Any
 import torch
 
 from residency.errors import Exit, ResidencyError
-from residency.eval.branches import Reading, TreeRow, item_rows, plain_rows, readings, shared_length
-from residency.eval.float32_head import float32_head
-from residency.eval.forward import Forward, masked_attention
 from residency.eval.items import Piece
-from residency.eval.prefixes import shared_prefixes
-from residency.eval.sharing import depth_limit, planned
+from residency.eval.likelihood.branches import (
+    Reading,
+    TreeRow,
+    item_rows,
+    plain_rows,
+    readings,
+    shared_length,
+)
+from residency.eval.likelihood.float32_head import float32_head
+from residency.eval.likelihood.forward import Forward, masked_attention
+from residency.eval.likelihood.prefixes import shared_prefixes
+from residency.eval.likelihood.sharing import depth_limit, planned
 
 SCORER = 2  # raise when a score changes its meaning: it is part of the records' key
 

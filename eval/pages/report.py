@@ -21,8 +21,8 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
 from residency.artifact import RunPaths
-from residency.eval import charts, evaluation_view, report_words
-from residency.eval.report_run import DOMAINS, Run, Score, Stage, read
+from residency.eval.pages import charts, evaluation_view, report_words
+from residency.eval.pages.report_run import DOMAINS, Run, Score, Stage, read
 
 Bounds = tuple[float, float, float]
 WORDS = ("number", "interval", "count", "duration", "size", "percent", "chance_of_it", "digits")
@@ -45,7 +45,7 @@ def write(run: Path, *, siblings: Sequence[Path] = ()) -> Path:
 
 def render(run: Run, others: Sequence[Run] = ()) -> str:
     """The page of a run that was read, beside other runs of the same tasks."""
-    files = resources.files("residency.eval")
+    files = resources.files("residency.eval.pages")
 
     def text(name: str) -> str:
         return files.joinpath(name).read_text("utf-8")

@@ -13,11 +13,7 @@ from typing import Any, Protocol, TypeVar
 
 from markupsafe import Markup
 
-from residency.eval import charts, evaluation_charts
-from residency.eval.report_run import DOMAINS, Run, Score, Stage
-from residency.eval.report_words import digits, interval, number, percent
-from residency.eval.statistics.curves import landmarks
-from residency.eval.views import (
+from residency.eval.comparison.views import (
     Attribution,
     Calibration,
     Curve,
@@ -30,6 +26,10 @@ from residency.eval.views import (
     SeedScores,
     Suite,
 )
+from residency.eval.pages import charts, evaluation_charts
+from residency.eval.pages.report_run import DOMAINS, Run, Score, Stage
+from residency.eval.pages.report_words import digits, interval, number, percent
+from residency.eval.statistics.curves import landmarks
 
 TITLES = {
     "gates": "Gates",
@@ -180,7 +180,8 @@ def counted(suite: Suite) -> Markup:
 
 def attributed(view: Attribution) -> Markup:
     """The waterfall of a chain."""
-    places = 3 if view.lower_is_better else 2
+    largest = max(abs(delta[0]) for delta in (view.total, *(step.delta for step in view.steps)))
+    places = 3 if view.lower_is_better or largest < 0.05 else 2
     steps = [(step.stage, step.delta) for step in view.steps]
     told = ", ".join(f"{stage} {number(delta[0], places, sign=True)}" for stage, delta in steps)
     return evaluation_charts.waterfall(
@@ -200,14 +201,16 @@ def named(view: Attribution) -> str:
 
 def exchanged(view: Exchange) -> str:
     """What medicine was gained for what was lost in general, in words."""
-    medicine, general = (number(100 * abs(delta[0]), 1) for delta in (view.medicine, view.general))
-    gained, lost = view.medicine[0] > 0, view.general[0] < 0
-    if not lost:
-        return f"{'gained' if gained else 'lost'} {medicine} points of medicine, lost nothing general"
-    if not gained or view.rate is None:
-        return f"lost {medicine} points of medicine and {general} general ones"
-    rate = number(view.rate, 1)
-    return f"gained {medicine} points of medicine and lost {general} general ones: {rate} gained for each one lost"
+    medicine, general = (
+        f"{number(100 * delta[0], 1, sign=True)} {interval(100 * delta[1], 100 * delta[2], 1)}"
+        for delta in (view.medicine, view.general)
+    )
+    told = f"medicine {medicine} points, general knowledge {general}"
+    if view.general[2] >= 0:
+        return f"{told}: no general loss is shown"
+    if view.medicine[0] <= 0 or view.rate is None:
+        return f"{told}: nothing was gained for the loss"
+    return f"{told}: {number(view.rate, 1)} points gained for each one lost"
 
 
 def reliability(view: Calibration, reference: Calibration | None) -> Markup:

@@ -19,7 +19,7 @@ from pydantic import BaseModel, TypeAdapter, model_validator
 from residency import events
 from residency.artifact import Manifest, RunPaths, read_attempt, read_manifest
 from residency.errors import Exit
-from residency.eval.views import Curve, Evaluation, Interval, SeedScores, Validity
+from residency.eval.comparison.views import Curve, Evaluation, Interval, SeedScores, Validity
 
 CURVES: TypeAdapter[list[Curve]] = TypeAdapter(list[Curve])
 SEEDS: TypeAdapter[list[SeedScores]] = TypeAdapter(list[SeedScores])
@@ -71,7 +71,7 @@ class Score(BaseModel):
     items_cut: int = 0
     too_good: bool = False
     too_good_score: float | None = None
-    """These as in `residency.eval.views.Line`; lines written before it was do not have them."""
+    """These as in `residency.eval.comparison.views.Line`; lines written before it was do not have them."""
 
     @model_validator(mode="before")
     @classmethod

@@ -21,9 +21,9 @@ from markupsafe import Markup
 from residency.artifact import RunPaths
 from residency.data.mixing import LARGEST_DRIFT
 from residency.errors import ResidencyError
-from residency.eval import charts, data_pictures, report_words
-from residency.eval.data_corpus import Corpus
-from residency.eval.data_report_run import DataRun, Hit, read
+from residency.eval.pages import charts, data_pictures, report_words
+from residency.eval.pages.data_corpus import Corpus
+from residency.eval.pages.data_report_run import DataRun, Hit, read
 
 WORDS = ("number", "count", "percent", "size")
 SHOWN_HITS, FOLDED_HITS = 8, 100  # of each benchmark
@@ -55,7 +55,7 @@ def write(paths: RunPaths, graph: dict[str, Any]) -> Path:
 
 def render(run: DataRun) -> str:
     """The page of a run that was read."""
-    files = resources.files("residency.eval")
+    files = resources.files("residency.eval.pages")
     page = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined)
     page.filters |= {name: getattr(report_words, name) for name in WORDS}
     page.filters |= {"whole": whole, "reason": reason, "short": short}

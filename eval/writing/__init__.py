@@ -1,0 +1,1 @@
+"""What a model writes: replies in batches, hidden states, a local judge."""
