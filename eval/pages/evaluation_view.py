@@ -118,8 +118,13 @@ class Detail:
         return [(self.line(views[0]), views) for views in found.values()]
 
     def changed(self) -> list[tuple[str, list[tuple[Score, list[Flip]]]]]:
-        """Stage and task to the answers that changed."""
-        return [(stage, self.by_task(found)) for stage, found in self.by_stage(self.known(self.views.flips))]
+        """Stage and task to the answers that changed; tasks with most answers lost first, controls last."""
+
+        def order(each: tuple[Score, list[Flip]]) -> tuple[bool, int]:
+            return each[0].domain == "control", -(each[0].lost or 0)
+
+        groups = self.by_stage(self.known(self.views.flips))
+        return [(stage, sorted(self.by_task(found), key=order)) for stage, found in groups]
 
     def calibration_of_reference(self, view: Calibration) -> Calibration | None:
         """The reference's calibration on the same task."""
