@@ -49,6 +49,16 @@ def test_reading_stores_the_facts_and_questions_unlock_them(run: tuple[Path, Sco
     assert score["world-exam-stem-removed", "sft"]["value"] <= 0.35
 
 
+def test_the_verdict_tells_knowledge_from_luck(run: tuple[Path, Score, str]) -> None:
+    _, score, _ = run
+    read, never_read = score["world-exam", "cpt"], score["world-unseen", "cpt"]
+    assert read["verdict"] == "better" and read["ci_low"] > 0, (
+        "reading alone raises the exam of what was read"
+    )
+    assert never_read["verdict"] in ("undecided", "equivalent")
+    assert score["world-general", "cpt"]["non_inferior"], "replay"
+
+
 def test_replay_keeps_what_the_base_knew(run: tuple[Path, Score, str]) -> None:
     runs, score, seed = run
     base, kept = (score["world-general", stage]["value"] for stage in ("pretrain", "cpt"))
@@ -59,6 +69,7 @@ def test_replay_keeps_what_the_base_knew(run: tuple[Path, Score, str]) -> None:
         "stages.preference=null", "evaluation.after=[pretrain, cpt]", runs=runs,
     )  # fmt: skip
     assert without["world-general", "cpt"]["value"] <= base - 0.20
+    assert without["world-general", "cpt"]["verdict"] == "worse"
 
 
 def test_questions_alone_teach_no_unread_fact(run: tuple[Path, Score, str]) -> None:
