@@ -55,7 +55,7 @@ def test_the_verdict_tells_knowledge_from_luck(run: tuple[Path, Score, str]) -> 
     assert read["verdict"] == "better" and read["ci_low"] > 0, (
         "reading alone raises the exam of what was read"
     )
-    assert never_read["verdict"] in ("undecided", "equivalent")
+    assert never_read["p_holm"] > 0.05, "a world that was never read"
     assert score["world-general", "cpt"]["non_inferior"], "replay"
 
 
