@@ -39,12 +39,12 @@ def of_pubmedqa(row: Row) -> Row:
     """`context` (an abstract's paragraphs), `question`, and `final_decision`: yes, no or maybe."""
     context = row["context"]
     context = context.get("contexts") if isinstance(context, dict) else context
-    paragraphs = joined(row, "context", context)
+    paragraphs = texts(row, "context", [context] if isinstance(context, str) else context)
     decision = row["final_decision"]
     if decision not in DECISIONS:
         raise wrong(row, "final_decision", decision, " or ".join(DECISIONS))
     item = _item(row, text(row, "question"), DECISIONS, DECISIONS.index(decision))
-    return item | {"context": paragraphs}
+    return item | {"context": "\n".join(paragraphs)}
 
 
 def of_headqa(row: Row) -> Row:
