@@ -16,6 +16,7 @@ from residency.artifact import read_attempt, report_attempt
 from residency.errors import Exit, ResidencyError
 
 POLL_SECONDS = 0.2
+LOCK_SECONDS = 120  # to build an operation of DeepSpeed takes about half of it
 
 
 def local_processes(wanted: int | None, key: str = "engine.processes") -> int:
@@ -40,6 +41,26 @@ def count_accelerators() -> int:
     if visible is not None:
         return len([device for device in visible.split(",") if device.strip() not in ("", "-1")])
     return len(list(Path("/proc/driver/nvidia/gpus").glob("*")))
+
+
+def free_operations() -> None:
+    """Remove locks on DeepSpeed's compiled operations that nobody holds: a rank that was killed while it loaded one
+    leaves its lock, and torch waits for it for ever (`torch.utils.file_baton`)."""
+    own = os.environ.get("TORCH_EXTENSIONS_DIR")
+    locks = Path(own).glob("*/lock") if own else Path.home().glob(".cache/torch_extensions/*/*/lock")
+    for lock in locks:
+        with suppress(OSError):
+            if time.time() - lock.stat().st_mtime > LOCK_SECONDS and not _is_held(lock):
+                lock.unlink()
+
+
+def _is_held(path: Path) -> bool:
+    """Whether a process of this machine has the file open, as far as this user may look."""
+    for descriptor in Path("/proc").glob("[0-9]*/fd/*"):
+        with suppress(OSError):
+            if descriptor.readlink() == path:
+                return True
+    return False
 
 
 @contextmanager
@@ -96,6 +117,7 @@ def launch(
         with _forwarding(attempt, process) as came:
             while process.poll() is None:
                 watch()
+                free_operations()
                 time.sleep(POLL_SECONDS)
         watch()
     if process.returncode == 0:
