@@ -52,7 +52,7 @@ def end_of(world: World, stage: str) -> float:
 def test_eight_checkpoints_give_eight_points_while_the_stage_trains(world: World, zero: int) -> None:
     world.evaluation = evaluation("cpt")
     plan = world.plan(
-        {"cpt": {"tokens": 40_000, "save_every": 12, "keep_checkpoints": 1}}, zero=zero, processes=2
+        {"cpt": {"tokens": 60_000, "save_every": 12, "keep_checkpoints": 1}}, zero=zero, processes=2
     )
     chain.run(plan)
     found = points(plan.stages["cpt-curve"].artifact)
