@@ -44,7 +44,8 @@ from residency.model import base_of
 
 POINT = "point.json"
 POLL_SECONDS = 0.2
-LOW_PRIORITY = 10  # niceness; the ranks wait for each other, so what one loses all lose
+# Niceness: a quarter of a core that a rank keeps busy. The ranks wait for each other: what one loses, all lose.
+LOW_PRIORITY = 5
 RESAMPLES = 1000  # for the interval in the event; the report draws its own
 
 
