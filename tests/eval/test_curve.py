@@ -136,6 +136,7 @@ def test_a_point_is_whole_or_not_there(
     assert [point["step"] for point in read_manifest(artifact).measured["points"]] == [0, 2, 4, 6]
 
 
+@pytest.mark.slow
 def test_a_process_beside_scores_what_comes_until_the_training_ends(make_curve: Callable[..., Path]) -> None:
     attempt = make_curve(2, trained=False)
     command = [sys.executable, "-m", "residency.eval.curve", "--beside", str(attempt)]

@@ -24,6 +24,7 @@ def tracked(world: World, tracker: str) -> Plan:
     return Plan(load(world.recipe({"cpt": {}}, {}), [f"track=[{tracker}]"]), RunPaths(world.run))
 
 
+@pytest.mark.slow
 def test_tensorboard_holds_the_losses_of_the_events(world: World) -> None:
     plan = tracked(world, "tensorboard")
     check.check(plan)
