@@ -89,18 +89,26 @@ def _backend() -> str:
 
 
 def read(path: Path, task: TaskSettings) -> list[Record] | None:
-    """The records that are kept at a path, or None."""
+    """The records that are kept at a path, or None; a damaged file (a full disk, a power cut) counts as none."""
+    from pyarrow import ArrowInvalid
+
     if not (path / FILE).exists():
         return None
-    return [record | {"task": task.name} for record in read_table(path)]
+    try:
+        return [record | {"task": task.name} for record in read_table(path)]
+    except (ArrowInvalid, OSError):
+        shutil.rmtree(path)
+        return None
 
 
 def write(path: Path, records: list[Record]) -> None:
     """Keep records; whole or not at all."""
     beside = path.with_name(f".{path.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}")
     beside.mkdir(parents=True)
-    write_records(beside, records)
     try:
+        write_records(beside, records)
         beside.rename(path)
-    except OSError:  # another process was faster
+    except OSError:
         shutil.rmtree(beside)
+        if not path.exists():  # else another process was faster
+            raise
