@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from residency.artifact import sha256
 from residency.errors import ResidencyError
-from residency.eval.items import Item
+from residency.eval.items import Item, fit
+from residency.eval.prompt import Asked, Row, ask
+from residency.eval.settings import AskedTask, Scorer
 from residency.model import base_of
 
 if TYPE_CHECKING:
@@ -80,6 +82,24 @@ class Candidate:
         self.model.eval()
         if (adapter / "tokenizer_config.json").exists():
             self.tokenizer = AutoTokenizer.from_pretrained(adapter)
+
+    def ask(
+        self,
+        task: AskedTask,
+        row: Row,
+        solved: list[Row],
+        *,
+        template: str,
+        scorer: Scorer = "option-text",
+        order: int = 0,
+    ) -> Item:
+        """One row, asked in one way and tokenised, with as many of its solved examples as fit."""
+
+        def asked(kept: int) -> Asked:
+            latest = solved[len(solved) - kept :]
+            return ask(task, row, self.tokenizer, scorer=scorer, template=template, order=order, shots=latest)
+
+        return fit(task, row, self.tokenizer, self.max_length, len(solved), asked)
 
     def score(self, items: list[Item]) -> list[list[Scored]]:
         """For each item, the log-likelihood of each of its pieces."""

@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 from residency.eval.candidate import Candidate
-from residency.eval.items import Item, fit
-from residency.eval.prompt import Row, ask
+from residency.eval.items import Item
+from residency.eval.prompt import Row
 from residency.eval.records import Record, make_record
 from residency.eval.settings import ChoiceTask, Scorer
 from residency.eval.shots import Shots
@@ -36,35 +36,15 @@ def by_likelihood(
     """Records by one likelihood scorer: all ways of asking in one call, so that what they share is read once."""
     ways = [(template, order) for template in task.templates for order in range(task.orders)]
     asked = [(row, way) for way in ways for row in rows]
-    items = [choice_item(task, candidate, row, shots, scorer, *way) for row, way in asked]
+    items = [
+        candidate.ask(task, row, shots.of(row), scorer=scorer, template=template, order=order)
+        for row, (template, order) in asked
+    ]
     records = []
     for (row, (template, order)), item, scored in zip(asked, items, candidate.score(items), strict=True):
         fields = {"scorer": scorer, "template": template, "order": order}
         records.append(_record(task, row, item, [each.nats for each in scored], scorer, fields))
     return records
-
-
-def choice_item(
-    task: ChoiceTask, candidate: Candidate, row: Row, shots: Shots, scorer: Scorer, template: str, order: int
-) -> Item:
-    """One row, asked in one way and tokenised."""
-    solved = shots.of(row)
-    return fit(
-        task,
-        row,
-        candidate.tokenizer,
-        candidate.max_length,
-        len(solved),
-        lambda kept: ask(
-            task,
-            row,
-            candidate.tokenizer,
-            scorer=scorer,
-            template=template,
-            order=order,
-            shots=solved[len(solved) - kept :],
-        ),
-    )
 
 
 def _record(

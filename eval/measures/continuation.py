@@ -6,8 +6,7 @@ Source: LAMBADA, arXiv:1606.06031, as lm-evaluation-harness scores it.
 from __future__ import annotations
 
 from residency.eval.candidate import Candidate
-from residency.eval.items import Item, fit
-from residency.eval.prompt import Asked, Row, ask
+from residency.eval.prompt import Row
 from residency.eval.records import Record, make_record
 from residency.eval.settings import ContinuationTask
 from residency.eval.shots import Shots
@@ -17,7 +16,7 @@ def measure(task: ContinuationTask, candidate: Candidate, rows: list[Row], shots
     """Records in every wording."""
     records: list[Record] = []
     for template in task.templates:
-        items = [_item(task, candidate, row, shots.of(row), template) for row in rows]
+        items = [candidate.ask(task, row, shots.of(row), template=template) for row in rows]
         for item, [scored] in zip(items, candidate.score(items), strict=True):
             fields = {
                 "main": True,
@@ -27,11 +26,3 @@ def measure(task: ContinuationTask, candidate: Candidate, rows: list[Row], shots
             }
             records.append(make_record(task, item, **fields))
     return records
-
-
-def _item(task: ContinuationTask, candidate: Candidate, row: Row, solved: list[Row], template: str) -> Item:
-    def asked(kept: int) -> Asked:
-        latest = solved[len(solved) - kept :]
-        return ask(task, row, candidate.tokenizer, template=template, shots=latest)
-
-    return fit(task, row, candidate.tokenizer, candidate.max_length, len(solved), asked)

@@ -10,9 +10,8 @@ from __future__ import annotations
 from jinja2 import Environment, meta
 
 from residency.eval.candidate import Candidate
-from residency.eval.items import Item, fit
 from residency.eval.metrics.likert import as_shown, likert
-from residency.eval.prompt import Row, ask
+from residency.eval.prompt import Row
 from residency.eval.records import Record, make_record
 from residency.eval.settings import LikertTask, Scorer
 from residency.eval.shipped import template_text
@@ -27,7 +26,10 @@ def measure(task: LikertTask, candidate: Candidate, rows: list[Row], shots: Shot
         for template in task.templates
         for order in range(len(task.scale) if _scorer(row, template) == "letter" else 1)
     ]
-    items = [_item(task, candidate, row, shots.of(row), template, order) for row, template, order in asked]
+    items = [
+        candidate.ask(task, row, shots.of(row), scorer=_scorer(row, template), template=template, order=order)
+        for row, template, order in asked
+    ]
     records = []
     for (row, template, order), item, scored in zip(asked, items, candidate.score(items), strict=True):
         sums = as_shown([each.nats for each in scored], item.shown)
@@ -53,24 +55,3 @@ def measure(task: LikertTask, candidate: Candidate, rows: list[Row], shots: Shot
 def _scorer(row: Row, template: str) -> Scorer:
     listed = "options" in meta.find_undeclared_variables(Environment().parse(template_text(template)))
     return "letter" if listed or not isinstance(row["prompt"], str) else "option-text"
-
-
-def _item(
-    task: LikertTask, candidate: Candidate, row: Row, solved: list[Row], template: str, order: int
-) -> Item:
-    return fit(
-        task,
-        row,
-        candidate.tokenizer,
-        candidate.max_length,
-        len(solved),
-        lambda kept: ask(
-            task,
-            row,
-            candidate.tokenizer,
-            scorer=_scorer(row, template),
-            template=template,
-            order=order,
-            shots=solved[len(solved) - kept :],
-        ),
-    )

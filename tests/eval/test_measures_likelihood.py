@@ -11,7 +11,6 @@ from residency.errors import ResidencyError
 from residency.eval.candidate import Candidate
 from residency.eval.items import Item, piece
 from residency.eval.measures import measure
-from residency.eval.measures.choice import choice_item
 from residency.eval.measures.preference import pair
 from residency.eval.records import Record
 from residency.eval.settings import TASK, PreferenceTask, TaskSettings
@@ -52,7 +51,8 @@ def records_of(
 def item_of(tokenizer: Any, task: TaskSettings, row: Any, max_length: int = 128, shots: Any = None) -> Item:
     assert task.kind == "choice"
     candidate = Candidate(None, tokenizer, max_length)
-    return choice_item(task, candidate, row, shots or Shots("t"), task.scorers[0], task.templates[0], 0)
+    solved = (shots or Shots("t")).of(row)
+    return candidate.ask(task, row, solved, scorer=task.scorers[0], template=task.templates[0])
 
 
 PREFERENCE = PreferenceTask(name="t", domain="medicine", items="c")
