@@ -183,13 +183,36 @@ class TokensSettings(Settings):
     """Order of the documents and of the rows."""
 
 
-class PairsSettings(Settings):
-    """Renders preference pairs with the model's chat template for the preference stages."""
+class ChatSettings(Settings):
+    """What the rows of conversations share that are made ready for a stage."""
 
-    kind: Literal["pairs"] = "pairs"
     max_length: Annotated[int, Field(gt=1)]
-    """Longest prompt plus reply, in tokens; a longer pair is refused."""
+    """Longest prompt plus reply, or prompt where replies are still to be written, in tokens; longer ones are refused."""
     chat_template: str | None = None
     """Jinja text used instead of the tokenizer's own template."""
     limit: Count | None = None
-    """At most so many pairs."""
+    """At most so many rows."""
+
+
+class PairsSettings(ChatSettings):
+    """Preference pairs, or labelled replies, as token ids for the `preference` stage."""
+
+    kind: Literal["pairs"] = "pairs"
+    labelled: bool = False
+    """Each reply stands alone with a label, as KTO reads them; pairs are taken apart."""
+
+
+class RepliesSettings(ChatSettings):
+    """Ranked replies, pairs among them, or steps with values as token ids for the `reward` stage."""
+
+    kind: Literal["replies"] = "replies"
+    held_out: str | None = None
+    """Corpus that accuracy is measured on; the held-out rows of the other unless given."""
+
+
+class PromptsSettings(ChatSettings):
+    """Prompts as token ids, with what is known of their right answers, for stages that write replies."""
+
+    kind: Literal["prompts"] = "prompts"
+    held_out: str | None = None
+    """Corpus of prompts that are only asked to watch training."""

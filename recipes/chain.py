@@ -31,7 +31,11 @@ IN_PROCESS = {
     "corpus": "residency.data.corpus",
     "tokens": "residency.data.tokens",
     "pairs": "residency.data.pairs",
+    "replies": "residency.data.replies",
+    "prompts": "residency.data.prompts",
     "scratch": "residency.train.scratch",
+    "vocab": "residency.train.vocab",
+    "merge": "residency.train.merge",
     "evaluate": "residency.eval.evaluate",
     "curve": "residency.eval.curve",
     "export": "residency.train.export",
@@ -123,7 +127,7 @@ def _bring(plan: Plan, stage: PlannedStage, progress: Progress, verify: bool) ->
 def _start(plan: Plan, stage: PlannedStage, attempt: Path, progress: Progress) -> str | None:
     """Run a stage in the way of its kind; returns why it failed where the chain goes on without it."""
     log = plan.paths.logs / f"{stage.name}.log"
-    if stage.trains:
+    if stage.has_ranks:
         processes = local_processes(stage.execution["engine"]["processes"])
         with beside.scoring(plan, stage, processes):
             launch(attempt, processes, log, progress.update)

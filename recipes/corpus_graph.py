@@ -18,9 +18,27 @@ from residency.data.synthesis_settings import EntitiesSettings
 from residency.errors import ResidencyError
 from residency.eval.settings import BitsPerByteTask, ItemsTask, TaskSettings
 from residency.recipes.schema import Recipe
+from residency.train.settings import WritingStage
 
 
-def needed(name: str, corpus: CorpusSettings, tasks: list[ItemsTask]) -> dict[str, str]:
+def stage_of(recipe: Recipe, name: str, place: str) -> str:
+    """The stage that leaves a corpus: one of `corpora`, or a stage that writes replies.
+
+    Raises:
+        ResidencyError: there is none of this name.
+    """
+    if name in recipe.corpora:
+        return f"corpus-{name}"
+    if isinstance(recipe.stages.get(name), WritingStage):
+        return name
+    known = [
+        *recipe.corpora,
+        *(key for key, stage in recipe.stages.items() if isinstance(stage, WritingStage)),
+    ]
+    raise ResidencyError(f"{place}: no corpus {name!r}", cure=f"Known corpora: {', '.join(known) or 'none'}")
+
+
+def needed(recipe: Recipe, name: str, corpus: CorpusSettings, tasks: list[ItemsTask]) -> dict[str, str]:
     """Role to stage name of what a corpus needs: `corpus:<name>`, and `exam:<task>` where it is decontaminated."""
     names = list(corpus.made_of)
     for step in corpus.steps:
@@ -28,7 +46,7 @@ def needed(name: str, corpus: CorpusSettings, tasks: list[ItemsTask]) -> dict[st
             names.append(step.like)
         elif isinstance(step, DomainSettings):
             names += [step.like, step.unlike]
-    found = {f"corpus:{other}": f"corpus-{other}" for other in names}
+    found = {f"corpus:{other}": stage_of(recipe, other, f"corpora.{name}") for other in names}
     if any(isinstance(step, DecontaminateSettings) for step in corpus.steps):
         for task in tasks:
             stage = f"corpus-{task.items}" if isinstance(task.items, str) else f"task-{task.name}"
@@ -56,19 +74,19 @@ def exams(recipe: Recipe) -> list[ItemsTask]:
         if stage.kind == "evaluate":
             tasks += stage.tasks
     for task in tasks:
-        _refuse_misfit(task, tasks)
+        _refuse_misfit(recipe, task, tasks)
     asked = [task for task in tasks if isinstance(task, ItemsTask) and not isinstance(task, BitsPerByteTask)]
     return list({task.name: task for task in asked}.values())
 
 
-def _refuse_misfit(task: TaskSettings, tasks: list[TaskSettings]) -> None:
+def _refuse_misfit(recipe: Recipe, task: TaskSettings, tasks: list[TaskSettings]) -> None:
     if any(other.name == task.name and other != task for other in tasks):
         raise ResidencyError(
             f"task {task.name}: two tasks of this name differ", cure="Give one of them another name"
         )
     if not isinstance(task, ItemsTask) or isinstance(task.items, str):
         return
-    if needed(task.name, task.items, [task]):
+    if needed(recipe, task.name, task.items, [task]):
         raise ResidencyError(
             f"task {task.name}: its items have steps that need other corpora",
             cure="Make a corpus of them under corpora, and name it as items",
@@ -85,16 +103,11 @@ def in_order(recipe: Recipe) -> list[str]:
     waiting = {
         name: {
             stage.removeprefix("corpus-")
-            for stage in needed(name, corpus, tasks).values()
+            for stage in needed(recipe, name, corpus, tasks).values()
             if stage.startswith("corpus-")
         }
         for name, corpus in recipe.corpora.items()
     }
-    for name, others in waiting.items():
-        for other in sorted(others - recipe.corpora.keys()):
-            raise ResidencyError(
-                f"corpora.{name}: no corpus {other!r}", cure=f"Known corpora: {', '.join(waiting)}"
-            )
     done: list[str] = []
     while waiting:
         ready = [name for name, others in waiting.items() if others <= set(done)]

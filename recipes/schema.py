@@ -23,17 +23,34 @@ from residency.train.settings import (
     CptSettings,
     EngineSettings,
     ExportSettings,
+    MergeSettings,
     PreferenceSettings,
     PretrainSettings,
+    RewardSettings,
+    RlSettings,
+    SampleSettings,
     ScratchSettings,
     SftSettings,
     TrainingStage,
+    TreeSettings,
+    VocabSettings,
 )
 
 Seed = Annotated[int, Field(ge=0)]
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=64)]
 Stage = Annotated[
-    PretrainSettings | CptSettings | SftSettings | PreferenceSettings | EvaluateSettings | ExportSettings,
+    PretrainSettings
+    | VocabSettings
+    | CptSettings
+    | SftSettings
+    | RewardSettings
+    | PreferenceSettings
+    | RlSettings
+    | SampleSettings
+    | TreeSettings
+    | MergeSettings
+    | EvaluateSettings
+    | ExportSettings,
     Field(discriminator="kind"),
 ]
 

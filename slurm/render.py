@@ -12,9 +12,8 @@ from collections.abc import Iterator, Mapping
 from importlib.resources import files
 from pathlib import Path
 
-from residency.artifact import RunPaths, StageFile
+from residency.artifact import TRAINING, WRITING, RunPaths, StageFile
 from residency.errors import ResidencyError
-from residency.recipes.plan import TRAINING
 from residency.slurm.settings import ClusterSettings
 
 CARRIED = ("HF_HOME", "HF_HUB_OFFLINE", "PYTHONPATH", "RESIDENCY_MIRROR")
@@ -43,7 +42,7 @@ def render(
     """
     paths = RunPaths(stage.run)
     attempt = str(paths.attempt(stage.name, stage.identity))
-    module = ["residency.train.worker"] if stage.kind in TRAINING else ["residency", "stage"]
+    module = ["residency.train.worker"] if stage.kind in TRAINING + WRITING else ["residency", "stage"]
     lines = [
         "#!/bin/bash",
         f"# Stage {stage.name} ({stage.kind}) of {_quote(stage.run.name)}, written by `residency submit`.",
@@ -72,7 +71,7 @@ def log_pattern(paths: RunPaths, stage: str) -> str:
 
 
 def _options(stage: StageFile, cluster: ClusterSettings, paths: RunPaths) -> Iterator[str]:
-    trains = stage.kind in TRAINING
+    trains = stage.kind in TRAINING + WRITING
     yield f"job-name={stage.name}"
     yield f"output={_quote(log_pattern(paths, stage.name))}"
     yield f"nodes={cluster.nodes if trains else 1}"
@@ -94,7 +93,7 @@ def _options(stage: StageFile, cluster: ClusterSettings, paths: RunPaths) -> Ite
 
 def _gpus(stage: StageFile, cluster: ClusterSettings) -> int:
     """GPUs per machine: all for training, one for an evaluation (for a curve if it asks), none for work on data."""
-    if stage.kind in TRAINING:
+    if stage.kind in TRAINING + WRITING:
         return cluster.gpus_per_node
     scores = stage.kind == "evaluate" or (stage.kind == "curve" and stage.execution["devices"])
     return min(cluster.gpus_per_node, 1) if scores else 0

@@ -21,6 +21,7 @@ from typing import Any
 
 from residency import events
 from residency.artifact import (
+    WRITING,
     RunPaths,
     StageFile,
     commit,
@@ -72,6 +73,9 @@ def run(attempt: Path) -> Exit:
     started = time.monotonic()
 
     module = importlib.import_module(f"residency.train.{stage.kind}")
+    if stage.kind in WRITING:
+        module.run(stage, attempt, rank, world_size, owner)
+        return Exit.DONE
     trainer, watch = module.build(stage, attempt, world_size)
     resume = _agree_on_checkpoint(attempt, stage, rank)
     trainer.train(resume_from_checkpoint=str(resume) if resume else None)

@@ -17,7 +17,7 @@ from typing import Any, Literal, TypeVar
 from pydantic import BaseModel, TypeAdapter, model_validator
 
 from residency import events
-from residency.artifact import Manifest, RunPaths, read_attempt, read_manifest
+from residency.artifact import PREPARATION, TRAINING, Manifest, RunPaths, read_attempt, read_manifest
 from residency.errors import Exit
 from residency.eval.comparison.views import Curve, Evaluation, Interval, SeedScores, Validity
 
@@ -27,8 +27,6 @@ View = TypeVar("View", Curve, SeedScores)
 PER_STAGE = (
     "suites", "forgetting", "exchange", "components", "calibration", "groups", "scorers", "flips", "contamination",
 )  # fmt: skip
-TRAINING = ("pretrain", "cpt", "sft", "preference")
-PREPARATION = ("corpus", "tokens", "pairs")
 DOMAINS = {"medicine": "Medicine", "general": "General knowledge", "safety": "Safety", "control": "Controls"}
 Status = Literal["finished", "reused", "running", "paused", "failed", "waiting"]
 

@@ -28,6 +28,12 @@ from residency.errors import Exit, ResidencyError
 
 FORMAT = 1  # raise when the meaning of a payload changes: every identity changes with it
 Kind = Literal["corpus", "tokens", "model", "records", "report"]
+TRAINING = ("pretrain", "cpt", "sft", "reward", "preference", "rl")
+"""Kinds of stages that train weights."""
+WRITING = ("sample", "tree")
+"""Kinds of stages whose ranks write replies and leave a corpus."""
+PREPARATION = ("corpus", "tokens", "pairs", "replies", "prompts")
+"""Kinds of stages that make data ready for others."""
 PACKAGES = (
     "torch",
     "transformers",
