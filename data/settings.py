@@ -187,7 +187,7 @@ class ChatSettings(Settings):
     """What the rows of conversations share that are made ready for a stage."""
 
     max_length: Annotated[int, Field(gt=1)]
-    """Longest prompt plus reply, or prompt where replies are still to be written, in tokens; longer ones are refused."""
+    """Longest prompt plus reply, or prompt where replies are still to come, in tokens; longer ones are refused."""
     chat_template: str | None = None
     """Jinja text used instead of the tokenizer's own template."""
     limit: Count | None = None
