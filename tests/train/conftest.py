@@ -103,11 +103,17 @@ class World:
         return Plan(load(self.recipe(stages, engine)), RunPaths(self.run))
 
     def attempt(self, plan: Plan, name: str) -> Path:
-        """The opened attempt of a training stage; what it needs and needs no ranks is brought first."""
-        for stage in plan.stages.values():
-            if not stage.trains and not stage.finished:
-                chain.run_in_process(open_attempt(plan.paths, plan.stage_file(stage)))
+        """The opened attempt of a stage; what it needs and needs no ranks is brought first."""
+        for parent in plan.stages[name].parents.values():
+            self._bring(plan, parent)
         return open_attempt(plan.paths, plan.stage_file(plan.stages[name]))
+
+    def _bring(self, plan: Plan, name: str) -> None:
+        stage = plan.stages[name]
+        if not stage.finished and not stage.has_ranks:
+            for parent in stage.parents.values():
+                self._bring(plan, parent)
+            chain.run_in_process(open_attempt(plan.paths, plan.stage_file(stage)))
 
     def train(self, name: str, own: dict[str, Any] | None = None, **engine: Any) -> Path:
         """Run one training stage from the base; returns its artifact."""
