@@ -16,6 +16,7 @@ from residency.data.passport import UNKNOWN, Consent, Phi, consent_of
 from residency.data.setting_types import Count, Settings, parse_count
 from residency.data.steps.settings import Step
 from residency.data.synthesis_settings import EntitiesSettings, Synthesis
+from residency.data.world import Group, Groups
 
 __all__ = ["Count", "Settings", "parse_count"]
 
@@ -55,8 +56,11 @@ class CorpusSettings(Settings):
     """Seed of a generated world and of the held-out split; the recipe's own unless given."""
     size: Annotated[int, Field(gt=0)] | None = None
     """Number of diseases (or towns) in a generated world."""
-    facts: Literal["all", "A", "B"] = "all"
-    """Which facts of a generated world: A are asked in training, B are only examined."""
+    facts: Literal["all"] | Group | Annotated[list[Group], Field(min_length=1)] = "all"
+    """Which facts of a generated world, one group or a list. Of two groups A is asked in training, B only read and
+    examined; of four A is asked with answers, B with a check of the answer, C only read, and D told nowhere."""
+    groups: Groups = 2
+    """Into how many groups the facts of a generated world are divided."""
     form: str | None = None
     """Question form of generated exam items."""
     text: str | None = None

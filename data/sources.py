@@ -180,9 +180,10 @@ def _world_rows(settings: CorpusSettings, seed: int) -> Iterator[Row]:
         near = difflib.get_close_matches(name, world.SOURCES, n=1)
         cure = f"Did you mean {WORLD}{near[0]}?" if near else f"Known: {', '.join(world.SOURCES)}"
         raise ResidencyError(f"source: no generated world {settings.source!r}", cure=cure)
-    size = {"size": settings.size} if settings.size else {}
+    size = settings.size or world.DEFAULT_SIZE
+    groups = settings.groups
     try:
-        return world.rows(name, seed=seed, facts=settings.facts, form=settings.form, **size)
+        return world.rows(name, seed=seed, size=size, facts=settings.facts, groups=groups, form=settings.form)
     except ValueError as error:
         raise ResidencyError(f"source {settings.source}: {error}") from error
 

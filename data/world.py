@@ -5,9 +5,11 @@ running text, dialogues, preference pairs and exam items about them, of any size
 
 Why: names are random syllables with one suffix per type, so no model can have met a fact before. What a stage of
 training adds, and what it makes a model forget, can therefore be measured. Every fact (a topic and a relation)
-belongs to group A, whose questions may be trained, or to group B, which only running text ever tells.
+belongs to group A, whose questions may be trained, or to group B, which only running text ever tells. Where
+reinforcement or sampling follows, there are four groups: A for dialogues, B for questions whose answers are only
+checked, C for running text alone, and D, which nothing ever tells.
 
-How exams are kept fair: topics share values, each value answers equally often in both groups, and four items ask for
+How exams are kept fair: topics share values, each value answers equally often in every group, and four items ask for
 four different values out of the same four options. A reader who does not know the topic, or does not see it, gets
 exactly one of the four right.
 
@@ -19,11 +21,12 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import groupby
 from random import Random
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 from residency.data.world_text import ADVICE, GENERAL, MEDICINE, Names, Realm, Relation, vocabulary
 
-Group = Literal["all", "A", "B"]
+Group = Literal["A", "B", "C", "D"]
+Groups = Literal[2, 4]
 Row = dict[str, Any]
 Card = TypeVar("Card")
 
@@ -59,9 +62,9 @@ class World:
     values: dict[str, tuple[str, ...]]
     facts: tuple[Fact, ...]
 
-    def chosen(self, group: Group) -> list[Fact]:
-        """The facts of a group, or all of them."""
-        return [fact for fact in self.facts if group in ("all", fact.group)]
+    def chosen(self, groups: str) -> list[Fact]:
+        """The facts of the groups that the letters name (`A`, `BC`), or `all`."""
+        return [fact for fact in self.facts if groups == "all" or fact.group in groups]
 
 
 class Decks:
@@ -79,9 +82,14 @@ class Decks:
 
 
 def _facts(
-    realm: Realm, relation: Relation, topics: Sequence[str], values: Sequence[str], random: Random
+    realm: Realm,
+    relation: Relation,
+    topics: Sequence[str],
+    values: Sequence[str],
+    groups: Groups,
+    random: Random,
 ) -> Iterator[Fact]:
-    """Hand out values in rounds: each round gives every value once, and rounds belong to A and B in turn."""
+    """Hand out values in rounds: each round gives every value once, and rounds belong to the groups in turn."""
     order = random.sample(range(len(topics)), len(topics))
     for start in range(0, len(order), len(values)):
         dealt = random.sample(list(values), len(values))
@@ -92,30 +100,30 @@ def _facts(
                 topic=topics[index],
                 relation=relation,
                 value=dealt[place],
-                group="AB"[start // len(values) % 2],
+                group=get_args(Group)[start // len(values) % groups],
                 options=tuple(dealt[quad * 4 : quad * 4 + 4]),
                 quad=start // 4 + quad,
                 place=place % 4,
             )
 
 
-def _world(realm: Realm, size: int, names: Names, random: Random) -> World:
+def _world(realm: Realm, size: int, names: Names, groups: Groups, random: Random) -> World:
     topics = names.take(size, realm.suffix)
     count = 4 * max(1, size // 16)
     values = {relation.name: names.take(count, relation.suffix) for relation in realm.relations}
     facts: list[Fact] = []
     for relation in realm.relations:
-        facts.extend(_facts(realm, relation, topics, values[relation.name], random))
+        facts.extend(_facts(realm, relation, topics, values[relation.name], groups, random))
     return World(realm, topics, values, tuple(facts))
 
 
-def worlds(seed: int = 0, size: int = DEFAULT_SIZE) -> dict[str, World]:
-    """The two worlds of a seed; no name occurs in both."""
+def worlds(seed: int = 0, size: int = DEFAULT_SIZE, groups: Groups = 2) -> dict[str, World]:
+    """The two worlds of a seed; no name occurs in both. The number of groups changes no fact, only whose it is."""
     if size < SMALLEST_SIZE:
         raise ValueError(f"size is {size}; a world needs at least {SMALLEST_SIZE} topics")
     random = Random(f"world {seed} {size}")
     names = Names(size, random)
-    return {realm.name: _world(realm, size, names, random) for realm in (MEDICINE, GENERAL)}
+    return {realm.name: _world(realm, size, names, groups, random) for realm in (MEDICINE, GENERAL)}
 
 
 # Running text.
@@ -156,9 +164,9 @@ def _by_topic(facts: Sequence[Fact]) -> dict[str, list[Fact]]:
     return topics
 
 
-def _texts(world: World, group: Group, copies: int, random: Random) -> Iterator[str]:
+def _texts(world: World, groups: str, copies: int, random: Random) -> Iterator[str]:
     """Mostly passages; every fourth round mixes topics, every eighth lists the facts of each."""
-    told, decks = world.chosen(group), Decks(random)
+    told, decks = world.chosen(groups), Decks(random)
     by_topic = _by_topic(told)
     for copy in range(copies):
         if copy % 4 == 3:
@@ -207,10 +215,10 @@ def _further(first: Fact, others: Sequence[Fact], kept_out: set[tuple[str, str]]
     return told[1:]
 
 
-def _dialogues(world: World, group: Group, copies: int, random: Random) -> Iterator[Row]:
-    facts, decks = world.chosen(group), Decks(random)
+def _dialogues(world: World, groups: str, copies: int, random: Random) -> Iterator[Row]:
+    facts, decks = world.chosen(groups), Decks(random)
     by_topic = _by_topic(facts)
-    kept_out = {(fact.topic, fact.value) for fact in world.facts if group not in ("all", fact.group)}
+    kept_out = {(fact.topic, fact.value) for fact in world.facts if fact not in facts}
     for _ in range(copies):
         for fact in random.sample(facts, len(facts)):
             asked = [fact]
@@ -237,9 +245,9 @@ def _pair(fact: Fact, question: str, chosen: str, rejected: str, aspect: str) ->
     }
 
 
-def _preferences(world: World, group: Group, copies: int, random: Random) -> Iterator[Row]:
+def _preferences(world: World, groups: str, copies: int, random: Random) -> Iterator[Row]:
     """Right against wrong values, each value as often chosen as rejected, and safe against unsafe advice on drugs."""
-    facts, decks = world.chosen(group), Decks(random)
+    facts, decks = world.chosen(groups), Decks(random)
     for _ in range(copies):
         shifts: dict[tuple[str, int], int] = {}
         pairs: list[Row] = []
@@ -257,11 +265,11 @@ def _preferences(world: World, group: Group, copies: int, random: Random) -> Ite
         yield from random.sample(pairs, len(pairs))
 
 
-def _items(world: World, group: Group, form: str, copies: int, random: Random) -> Iterator[Row]:
+def _items(world: World, groups: str, form: str, copies: int, random: Random) -> Iterator[Row]:
     decks = Decks(random)
     for copy in range(copies):
         dealt: dict[tuple[str, int], tuple[str, list[int]]] = {}
-        for fact in _regrouped(world, group, random) if copy else world.chosen(group):
+        for fact in _regrouped(world, groups, random) if copy else world.chosen(groups):
             relation, key = fact.relation, (fact.relation.name, fact.quad)
             if key not in dealt:
                 stems = {"cloze": relation.ending, "held-out": relation.unasked}.get(form, relation.asked)
@@ -270,10 +278,10 @@ def _items(world: World, group: Group, form: str, copies: int, random: Random) -
             yield _item(fact, stem, places[fact.place], form, world.realm, random)
 
 
-def _regrouped(world: World, group: Group, random: Random) -> Iterator[Fact]:
+def _regrouped(world: World, groups: str, random: Random) -> Iterator[Fact]:
     """The facts in new quads of their round: no copy of an item has the options of another, or what a model happens to
     prefer among four names would decide all items of a fact at once."""
-    for (name, _), facts in groupby(world.chosen(group), key=partial(_round, world)):
+    for (name, _), facts in groupby(world.chosen(groups), key=partial(_round, world)):
         mixed = list(facts)
         if len(mixed) == len(world.values[name]):  # a round that is not whole has values without a fact
             first = mixed[0].quad
@@ -326,18 +334,18 @@ SOURCES: tuple[str, ...] = (
 
 
 def _made(
-    source: str, both: dict[str, World], group: Group, form: str, copies: int, random: Random
+    source: str, both: dict[str, World], groups: str, form: str, copies: int, random: Random
 ) -> Iterator[Row]:
     if source == "words":
         return ({"text": text} for text in _words(both, copies, random))
     name, _, kind = source.partition("/")
     if kind == "dialogues":
-        return _dialogues(both[name], group, copies, random)
+        return _dialogues(both[name], groups, copies, random)
     if kind == "preferences":
-        return _preferences(both[name], group, copies, random)
+        return _preferences(both[name], groups, copies, random)
     if kind:
-        return _items(both[name], group, "cloze" if kind == "cloze" else form, copies, random)
-    return ({"text": text} for text in _texts(both[name], group, copies, random))
+        return _items(both[name], groups, "cloze" if kind == "cloze" else form, copies, random)
+    return ({"text": text} for text in _texts(both[name], groups, copies, random))
 
 
 def rows(
@@ -345,15 +353,29 @@ def rows(
     *,
     seed: int = 0,
     size: int = DEFAULT_SIZE,
-    facts: Group = "all",
+    facts: Literal["all"] | Group | Sequence[Group] = "all",
+    groups: Groups = 2,
     form: str | None = None,
     copies: int | None = None,
 ) -> Iterator[Row]:
-    """The rows of a source. `size` counts topics; `copies` counts rows per topic (text) or per fact (the rest)."""
+    """The rows of a source.
+
+    Args:
+        size: number of topics.
+        facts: the groups that are told or asked.
+        groups: how many groups there are.
+        form: question form of exam items, one of `FORMS`.
+        copies: rows per topic (text) or per fact (the rest).
+
+    Raises:
+        ValueError: no such source, group or form; a world too small or too large.
+    """
     if source not in SOURCES:
         raise ValueError(f"unknown source {source!r}; one of {', '.join(SOURCES)}")
-    if facts not in ("all", "A", "B"):
-        raise ValueError(f"facts is {facts!r}; one of all, A, B")
+    letters = get_args(Group)[:groups]
+    wanted = facts if facts == "all" else "".join(sorted(set(facts)))
+    if not wanted or (wanted != "all" and not set(wanted) <= set(letters)):
+        raise ValueError(f"facts is {facts!r}; one of all, {', '.join(letters)}")
     if form is not None and not (source.endswith("/questions") and form in FORMS):
         raise ValueError(f"form {form!r} does not fit {source!r}; questions take one of {', '.join(FORMS)}")
     form = form or "trained"
@@ -361,7 +383,6 @@ def rows(
         copies = WORDS_COPIES if source == "words" else USUAL_COPIES[source.partition("/")[2] or "text"]
     # The stem-removed items are the trained ones without the name, hence the same draws.
     drawn = "trained" if form == "stem-removed" else form
-    made = _made(
-        source, worlds(seed, size), facts, form, copies, Random(f"{source} {seed} {size} {facts} {drawn}")
-    )
+    random = Random(f"{source} {seed} {size} {wanted} {drawn}")
+    made = _made(source, worlds(seed, size, groups), wanted, form, copies, random)
     return ({"id": f"{source}/{number:06d}", **row} for number, row in enumerate(made))

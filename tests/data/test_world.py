@@ -32,8 +32,9 @@ def words_of(row: dict[str, Any]) -> str:
     return "\n".join(said)
 
 
-def pairs_of(group: world.Group, seed: int = 0) -> set[tuple[str, str]]:
-    return {(fact.topic, fact.value) for fact in world.worlds(seed, SIZE)["medicine"].chosen(group)}
+def pairs_of(letters: str, seed: int = 0, groups: world.Groups = 2) -> set[tuple[str, str]]:
+    made_world = world.worlds(seed, SIZE, groups)["medicine"]
+    return {(fact.topic, fact.value) for fact in made_world.chosen(letters)}
 
 
 def told_in(text: str, pairs: set[tuple[str, str]]) -> set[tuple[str, str]]:
