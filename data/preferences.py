@@ -59,5 +59,11 @@ def of_ranking(row: Row) -> Row:
     return {"prompt": prompt, "replies": [replies[place] for place in order], "ranks": ranks}
 
 
+def with_line_ends(steps: list[str]) -> list[str]:
+    """Steps that make up a reply when they are put together: each on a line of its own unless it brings other space."""
+    pairs = zip(steps, [*steps[1:], " "], strict=True)
+    return [step if step[-1:].isspace() or after[:1].isspace() else f"{step}\n" for step, after in pairs]
+
+
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and value == value

@@ -110,13 +110,13 @@ def _merge(base: Path, adapter: Path, target: Path, precision: str) -> None:
     """Done on whole weights: the same for every ZeRO stage."""
     from peft import PeftModel
 
-    with _whole_weights():
+    with whole_weights():
         model = PeftModel.from_pretrained(load_weights(base, precision=precision), str(adapter))
         model.merge_and_unload().save_pretrained(target)
 
 
 @contextmanager
-def _whole_weights() -> Iterator[None]:
+def whole_weights() -> Iterator[None]:
     """Let this rank alone load whole weights: with ZeRO-3, transformers would wait for the others to take a shard."""
     from transformers.integrations import deepspeed
 

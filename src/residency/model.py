@@ -42,16 +42,24 @@ def load(
     return model, AutoTokenizer.from_pretrained(spoken)
 
 
-def load_weights(directory: Path, *, precision: str = "auto", attention: str = "auto") -> Any:
-    """The bare model of a directory that holds full weights."""
-    from transformers import AutoModelForCausalLM
+def load_weights(
+    directory: Path, *, precision: str = "auto", attention: str = "auto", scores: bool = False
+) -> Any:
+    """The bare model of a directory that holds full weights.
 
-    return AutoModelForCausalLM.from_pretrained(
+    Args:
+        scores: as a reward model, with a head `score` of one number. It is random where the weights have none.
+    """
+    from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
+
+    head: Any = AutoModelForSequenceClassification if scores else AutoModelForCausalLM
+    return head.from_pretrained(
         directory,
         dtype=resolve_precision(precision),
         attn_implementation=resolve_attention(attention),
         use_safetensors=True,
         trust_remote_code=False,
+        **({"num_labels": 1} if scores else {}),
     )
 
 
