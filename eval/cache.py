@@ -83,7 +83,7 @@ def _judge_key(task: RubricTask, max_length: int) -> dict[str, str]:
 
 
 def _backend() -> str:
-    from residency.eval.writing.generate import WRITER, backend
+    from residency.generation.generate import WRITER, backend
 
     return f"{backend()} {WRITER}"
 

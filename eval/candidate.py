@@ -6,50 +6,27 @@ one load.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from residency.artifact import sha256
 from residency.errors import ResidencyError
 from residency.eval.items import Item, fit
 from residency.eval.prompt import Asked, Row, ask
 from residency.eval.settings import AskedTask, Scorer
+from residency.generation.writer import Writer
 from residency.model import base_of
 
 if TYPE_CHECKING:
     from residency.eval.likelihood.score import Scored
-    from residency.eval.writing.generate import Reply
 
 
 @dataclass
-class Candidate:
-    """A model, its tokenizer, and how many tokens it may read."""
+class Candidate(Writer):
+    """A model, its tokenizer, and how many tokens it may read; it scores and writes."""
 
-    model: Any
-    tokenizer: Any
-    max_length: int
-    directory: Path | None = None
-    """Where it was loaded from; None for a model made in a test."""
     _swaps: int = 0
-
-    @classmethod
-    def load(cls, directory: Path, max_length: int, *, tokenizer: Path | None = None) -> Candidate:
-        """Load an artifact or a model directory.
-
-        Args:
-            tokenizer: directory of the tokenizer, where that is another one.
-
-        Raises:
-            ResidencyError: an adapter whose base differs, or weights that cannot be read.
-        """
-        from residency.model import load
-
-        model, made = load(directory, tokenizer=tokenizer)
-        model.eval()
-        window = getattr(model.config.get_text_config(), "max_position_embeddings", max_length)
-        return cls(model, made, min(max_length, window), directory)
 
     def swap(self, adapter: Path, *, base: Path | None = None) -> None:
         """Put another adapter on the resident weights, in place of the one there is; its tokenizer comes with it.
@@ -106,29 +83,6 @@ class Candidate:
         from residency.eval.likelihood.score import log_likelihoods
 
         return log_likelihoods(self.model, [item.pieces for item in items])
-
-    def write(
-        self,
-        prompts: Sequence[list[int]],
-        *,
-        max_new_tokens: int,
-        stop: Sequence[str] = (),
-        temperature: float = 0.0,
-        samples: int = 1,
-        seed: int = 0,
-    ) -> list[list[Reply]]:
-        """For each tokenised prompt, `samples` replies (`residency.eval.writing.generate.write`)."""
-        from residency.eval.writing.generate import write
-
-        return write(
-            self,
-            prompts,
-            max_new_tokens=max_new_tokens,
-            stop=stop,
-            temperature=temperature,
-            samples=samples,
-            seed=seed,
-        )
 
 
 def _base_of_adapter(adapter: Path) -> Path:

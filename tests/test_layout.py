@@ -9,7 +9,7 @@ from pathlib import Path
 
 ROOMS = ("recipes", "data", "train", "eval", "slurm")
 FRONT_DOOR = {"cli", "__main__"}
-NOUNS = {"answers", "artifact", "events", "errors", "model", "__init__"}
+NOUNS = {"answers", "generation", "artifact", "events", "errors", "model", "__init__"}
 # A module may import from its own level and from those to the right of it.
 LEVELS = [FRONT_DOOR, {"slurm"}, {"recipes"}, {"train", "eval"}, {"data"}, NOUNS]
 # `slurm.settings` is joined by the recipe; settings hold no behaviour.
@@ -22,8 +22,9 @@ def modules(repository: Path) -> Iterator[tuple[str, Path]]:
             yield room, path
     for path in sorted((repository / "src/residency").glob("*.py")):
         yield path.stem, path
-    for path in sorted((repository / "src/residency/answers").glob("*.py")):
-        yield "answers", path
+    for noun in ("answers", "generation"):
+        for path in sorted((repository / "src/residency" / noun).glob("*.py")):
+            yield noun, path
 
 
 def imports(path: Path) -> Iterator[str]:

@@ -16,7 +16,7 @@ from residency.eval.prompt import Row, ask
 from residency.eval.records import Record, make_record
 from residency.eval.settings import AnswerTask, AskedTask
 from residency.eval.shots import Shots
-from residency.eval.writing.generate import Reply
+from residency.generation.generate import Reply
 
 LISTS = ("factoid-", "list-", "span-", "all-classes", "macro-f1-classes")
 

@@ -17,7 +17,7 @@ from residency.eval.items import Item, fit_prompt
 from residency.eval.prompt import BETWEEN, Row, ask, is_chat, shown_order
 from residency.eval.settings import ChoiceTask
 from residency.eval.shots import ReasonedShots, Shots
-from residency.eval.writing.generate import Reply
+from residency.generation.generate import Reply
 
 ALOUD = "Let's think step by step."
 ALOUD_CHAT = 'Think step by step. Then end with "Answer:" and the letter of the right option.'

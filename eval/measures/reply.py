@@ -20,7 +20,7 @@ from residency.eval.prompt import Row
 from residency.eval.records import Record, make_record
 from residency.eval.settings import ChoiceTask
 from residency.eval.shots import Shots
-from residency.eval.writing.generate import Reply
+from residency.generation.generate import Reply
 
 
 def choices(task: ChoiceTask, candidate: Candidate, rows: list[Row], shots: Shots) -> list[Record]:

@@ -19,8 +19,8 @@ from residency.eval.prompt import Message, Row
 from residency.eval.records import Record, make_record
 from residency.eval.settings import RubricTask
 from residency.eval.shots import Shots
-from residency.eval.writing.generate import Reply
 from residency.eval.writing.judge import Verdict, directory_of, judged
+from residency.generation.generate import Reply
 
 
 def measure(task: RubricTask, candidate: Candidate, rows: list[Row], shots: Shots) -> list[Record]:

@@ -13,8 +13,8 @@ from residency.eval.prompt import Row
 from residency.eval.records import Record, make_record
 from residency.eval.settings import VarianceTask
 from residency.eval.shots import Shots
-from residency.eval.writing.generate import Reply
 from residency.eval.writing.hidden import middle_states
+from residency.generation.generate import Reply
 
 
 def measure(task: VarianceTask, candidate: Candidate, rows: list[Row], shots: Shots) -> list[Record]:

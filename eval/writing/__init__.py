@@ -1,1 +1,1 @@
-"""What a model writes: replies in batches, hidden states, a local judge."""
+"""What comes beside writing: hidden states, nearest examples, a local judge."""

@@ -15,8 +15,8 @@ from residency.eval.candidate import Candidate
 from residency.eval.items import Item, encode, fit_prompt, piece
 from residency.eval.prompt import ask
 from residency.eval.settings import TASK
-from residency.eval.writing import generate
-from residency.eval.writing.generate import end_tokens
+from residency.generation import generate
+from residency.generation.generate import end_tokens
 
 PROMPTS = [
     "Heart",

@@ -32,7 +32,7 @@ from residency.eval.records import (
 from residency.eval.rows import read_items
 from residency.eval.settings import TASK, TaskSettings
 from residency.eval.shots import Shots
-from residency.eval.writing.generate import Reply
+from residency.generation.generate import Reply
 
 
 @dataclass

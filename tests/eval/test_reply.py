@@ -24,9 +24,9 @@ from residency.eval.records import Record, main_rows, value_of
 from residency.eval.rows import read_items
 from residency.eval.settings import TASK, ChoiceTask, TaskSettings, load_task
 from residency.eval.shots import Shots
-from residency.eval.writing.generate import Reply
 from residency.eval.writing.hidden import middle_states
 from residency.eval.writing.nearest import NearestShots
+from residency.generation.generate import Reply
 
 ROWS: list[Row] = [
     {

@@ -22,8 +22,11 @@ class Settings:
     max_new_tokens: int
     stop: tuple[str, ...]
     temperature: float
-    samples: int
     seed: int
+
+
+Asked = tuple[list[int], int]
+"""A prompt's token ids, and the number of the sample."""
 
 
 def seed_of(seed: int, prompt: Sequence[int], sample: int) -> int:
@@ -75,9 +78,7 @@ class Numbers(LogitsProcessor):  # type: ignore[misc,unused-ignore]
 class InverseSampler(LogitsProcessor):  # type: ignore[misc,unused-ignore]
     """Leaves one token of each row: the one at which the cumulated probability passes the row's next random number."""
 
-    def __init__(
-        self, settings: Settings, asked: list[tuple[list[int], int]], prompt_length: int, device: Any
-    ) -> None:
+    def __init__(self, settings: Settings, asked: list[Asked], prompt_length: int, device: Any) -> None:
         self.temperature, self.prompt_length = settings.temperature, prompt_length
         seeds = [seed_of(settings.seed, ids, sample) for ids, sample in asked]
         draws = [

@@ -11,20 +11,19 @@ from weakref import WeakKeyDictionary
 
 import torch
 
-from residency.eval.candidate import Candidate
-from residency.eval.writing.decoding import Settings, seed_of
-from residency.eval.writing.generate import Reply, end_tokens
+from residency.generation.decoding import Asked, Settings, seed_of
+from residency.generation.generate import Reply, end_tokens
+from residency.generation.writer import Writer
 
 SHARE_OF_FREE_MEMORY = 0.7  # the rest is for scoring
 _engines: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
 
 
-def write(candidate: Candidate, prompts: Sequence[list[int]], settings: Settings) -> list[list[Reply]]:
-    """`settings.samples` replies to each prompt; each has its own seed."""
+def draw(writer: Writer, asked: Sequence[Asked], settings: Settings) -> list[Reply]:
+    """One reply to each prompt; each has its own seed."""
     from vllm import SamplingParams
 
-    ends = end_tokens(candidate.model, candidate.tokenizer)
-    asked = [(ids, sample) for ids in prompts for sample in range(settings.samples)]
+    ends = end_tokens(writer.model, writer.tokenizer)
     ways = [
         SamplingParams(
             max_tokens=settings.max_new_tokens,
@@ -36,30 +35,28 @@ def write(candidate: Candidate, prompts: Sequence[list[int]], settings: Settings
         )
         for ids, sample in asked
     ]
-    outputs = _engine(candidate).generate(
-        [{"prompt_token_ids": ids} for ids, _ in asked], ways, use_tqdm=False
-    )
-    replies = [_reply(output.outputs[0], ends) for output in outputs]
-    return [replies[at : at + settings.samples] for at in range(0, len(replies), settings.samples)]
+    outputs = _engine(writer).generate([{"prompt_token_ids": ids} for ids, _ in asked], ways, use_tqdm=False)
+    return [_reply(output.outputs[0], ends) for output in outputs]
 
 
-def _engine(candidate: Candidate) -> Any:
+def _engine(writer: Writer) -> Any:
     from vllm import LLM
 
-    if candidate.model not in _engines:
+    if writer.model not in _engines:
         free, total = torch.cuda.mem_get_info()
-        _engines[candidate.model] = LLM(
-            model=str(candidate.directory),
-            dtype=str(candidate.model.dtype).removeprefix("torch."),
-            max_model_len=candidate.max_length,
+        _engines[writer.model] = LLM(
+            model=str(writer.directory),
+            dtype=str(writer.model.dtype).removeprefix("torch."),
+            max_model_len=writer.max_length,
             gpu_memory_utilization=SHARE_OF_FREE_MEMORY * free / total,
             generation_config="vllm",  # not the model's own temperature and penalties
             trust_remote_code=False,
         )
-    return _engines[candidate.model]
+    return _engines[writer.model]
 
 
 def _reply(output: Any, ends: list[int]) -> Reply:
     ids = list(output.token_ids)
     written = len(ids) - (bool(ids) and ids[-1] in ends)
-    return Reply(output.text, output.finish_reason == "length", written)
+    stopped = isinstance(output.stop_reason, str)  # of a stop token it is the id
+    return Reply(output.text, output.finish_reason == "length", written, stopped)

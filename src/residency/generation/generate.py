@@ -1,6 +1,6 @@
 r"""Replies of a causal language model to tokenised prompts, greedy or sampled.
 
-    replies = Candidate(...).write(prompts, max_new_tokens=256, stop=["\n\n"])   # replies[prompt][sample]
+    replies = Writer.load(directory, 2048).write(prompts, max_new_tokens=256, stop=["\n\n"])  # [prompt][sample]
 
 transformers' `generate` on left-padded batches of about one length. What a model's own generation settings ask for
 (temperature, penalties) is set aside: all models are asked alike. A sampled token is drawn by inverting the
@@ -20,8 +20,8 @@ import torch
 from jinja2 import TemplateError
 from transformers import GenerationConfig
 
-from residency.eval.candidate import Candidate
-from residency.eval.writing.decoding import (
+from residency.generation.decoding import (
+    Asked,
     InverseSampler,
     Numbers,
     Settings,
@@ -29,6 +29,7 @@ from residency.eval.writing.decoding import (
     decoded,
     first_stop,
 )
+from residency.generation.writer import Writer
 
 WRITER = 1  # raise when replies change: it is part of the records' key
 TOKENS_PER_BATCH = {"cpu": 8192, "cuda": 65536}  # prompt and reply; what their keys and values may take
@@ -44,10 +45,12 @@ class Reply:
     """Whether it was cut off at the length limit."""
     tokens: int
     """Written, the end-of-sequence token not counted."""
+    stopped: bool = False
+    """Whether a stop string ended it, not the model."""
 
 
 def write(
-    candidate: Candidate,
+    writer: Writer,
     prompts: Sequence[list[int]],
     *,
     max_new_tokens: int,
@@ -65,17 +68,22 @@ def write(
     """
     assert samples == 1 or temperature > 0, "greedy replies are all the same"
     assert all(prompts) and "" not in stop and max_new_tokens > 0
-    settings = Settings(max_new_tokens, tuple(stop), temperature, samples, seed)
-    if backend(candidate.model) == "vllm" and candidate.directory is not None:
-        from residency.eval.writing.generate_vllm import write as write_vllm
+    settings = Settings(max_new_tokens, tuple(stop), temperature, seed)
+    asked = [(ids, sample) for ids in prompts for sample in range(samples)]
+    replies = draw(writer, asked, settings)
+    return [replies[at : at + samples] for at in range(0, len(replies), samples)]
 
-        return write_vllm(candidate, prompts, settings)
-    replies: dict[tuple[int, int], Reply] = {}
-    asked = [(number, sample) for number in range(len(prompts)) for sample in range(samples)]
-    for batch in _batches(prompts, asked, max_new_tokens, candidate.model.device.type):
-        found = _write_batch(candidate, [(prompts[number], sample) for number, sample in batch], settings)
-        replies.update(zip(batch, found, strict=True))
-    return [[replies[number, sample] for sample in range(samples)] for number in range(len(prompts))]
+
+def draw(writer: Writer, asked: Sequence[Asked], settings: Settings) -> list[Reply]:
+    """One reply to each prompt with the number of its sample; the same two give the same reply."""
+    if backend(writer.model) == "vllm" and writer.directory is not None:
+        from residency.generation.generate_vllm import draw as draw_vllm
+
+        return draw_vllm(writer, asked, settings)
+    replies: dict[int, Reply] = {}
+    for batch in _batches(asked, settings.max_new_tokens, writer.model.device.type):
+        replies.update(zip(batch, _write_batch(writer, [asked[at] for at in batch], settings), strict=True))
+    return [replies[at] for at in range(len(asked))]
 
 
 def backend(model: Any = None) -> str:
@@ -106,24 +114,22 @@ def _turn_end(tokenizer: Any) -> int | None:
     return next((int(id) for id in ids if id in tokenizer.all_special_ids), None)
 
 
-def _batches(
-    prompts: Sequence[list[int]], asked: list[tuple[int, int]], new: int, device: str
-) -> Iterator[list[tuple[int, int]]]:
-    """Prompts of about one length, within the budget of tokens; a single one is never refused."""
+def _batches(asked: Sequence[Asked], new: int, device: str) -> Iterator[list[int]]:
+    """Places of prompts of about one length, within the budget of tokens; a single one is never refused."""
     budget = TOKENS_PER_BATCH.get(device, TOKENS_PER_BATCH["cpu"])
-    batch: list[tuple[int, int]] = []
-    for number, sample in sorted(asked, key=lambda each: len(prompts[each[0]]), reverse=True):
-        if batch and (len(batch) + 1) * (len(prompts[batch[0][0]]) + new) > budget:
+    batch: list[int] = []
+    for at in sorted(range(len(asked)), key=lambda at: len(asked[at][0]), reverse=True):
+        if batch and (len(batch) + 1) * (len(asked[batch[0]][0]) + new) > budget:
             yield batch
             batch = []
-        batch.append((number, sample))
+        batch.append(at)
     if batch:
         yield batch
 
 
 @torch.inference_mode()
-def _write_batch(candidate: Candidate, asked: list[tuple[list[int], int]], settings: Settings) -> list[Reply]:
-    model, tokenizer = candidate.model, candidate.tokenizer
+def _write_batch(writer: Writer, asked: list[Asked], settings: Settings) -> list[Reply]:
+    model, tokenizer = writer.model, writer.tokenizer
     assert not model.training, "dropout would change the replies"
     longest = max(len(ids) for ids, _ in asked)
     blanks = [longest - len(ids) for ids, _ in asked]
@@ -155,7 +161,7 @@ def _reply(tokenizer: Any, ids: list[int], ends: list[int], stopped: int | None,
     text = decoded(tokenizer, ids[:end])
     cut = first_stop(text, settings.stop)
     truncated = end is None and cut is None and len(ids) >= settings.max_new_tokens
-    return Reply(text[:cut], truncated, len(ids[:end]))
+    return Reply(text[:cut], truncated, len(ids[:end]), stopped=cut is not None)
 
 
 @contextmanager

@@ -1,0 +1,1 @@
+"""Replies of a causal language model, for evaluation, sampling and search: transformers, or vLLM on a GPU."""
