@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from residency.data.settings import Settings
 from residency.train.settings.engine import Positive
+
+
+def _compiles(pattern: str) -> str:
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise ValueError(f"{pattern!r} is no regular expression: {error}") from error
+    return pattern
+
+
+Pattern = Annotated[str, AfterValidator(_compiles)]
 
 
 class Weighted(Settings):
@@ -35,7 +47,7 @@ class FormatReward(Weighted):
     """1 where the whole reply matches a pattern, else 0."""
 
     kind: Literal["format"]
-    pattern: str
+    pattern: Pattern
     """Python regular expression; `.` matches line ends too."""
 
 
@@ -51,19 +63,19 @@ class FunctionReward(Weighted):
     """A function of the user's."""
 
     kind: Literal["function"]
-    call: str
+    call: Annotated[str, Field(pattern=r"^[\w.]+:\w+$")]
     """`module:function`; gets the prompts' rows and the replies, returns a number for each."""
     version: str = "1"
     """Raise it when the function changes: the identity of the stage hashes it."""
 
 
 class SafetyReward(Weighted):
-    """-1 for each rule that a reply breaks."""
+    """-1 for each rule that a reply breaks; rules are Python regular expressions, blind to the case of letters."""
 
     kind: Literal["safety"]
-    forbid: list[str] = []
+    forbid: list[Pattern] = []
     """Patterns that no reply may hold."""
-    require: dict[str, str] = {}
+    require: dict[Pattern, Pattern] = {}
     """Pattern of the prompt to the pattern that a reply to it must hold: signs of an emergency to the advice to
     call for help."""
 
