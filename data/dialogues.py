@@ -60,11 +60,6 @@ def of_instruction(row: Row) -> Row:
 
 def of_prompt(row: Row) -> Row:
     """`prompt` and `completion`, texts or messages."""
-    if isinstance(row.get("label"), bool):
-        raise RowError(
-            f"row {row['id']}: prompt, completion and label: a completion that may be a bad one",
-            cure="Keep the rows with label true and drop the field, or make pairs of chosen and rejected",
-        )
     said = messages(row, "prompt", role="user") + messages(row, "completion", role="assistant")
     return _answered(row, "completion", said)
 

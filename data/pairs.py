@@ -1,8 +1,8 @@
-"""The `pairs` stage: preference pairs are checked and written as an Arrow data set for the preference stages.
+"""The `pairs` stage: preference pairs, or replies with a label, are checked and written as token ids for training.
 
-Pairs stay conversations (`prompt`, `chosen`, `rejected`): the trainer renders them with the same chat
-template. What is checked here, before an accelerator is held: no side is empty, the two differ, and prompt
-plus reply fit."""
+What is checked here, before an accelerator is held: no side is empty, the two differ, the prompt is rendered as it will
+be when the model answers, and prompt plus reply fit. KTO reads single replies with a label (arXiv 2402.01306): pairs
+are taken apart for it."""
 
 from __future__ import annotations
 
@@ -14,106 +14,148 @@ from typing import TYPE_CHECKING, Any
 
 from residency.artifact import commit, own, read_manifest, read_stage
 from residency.data.corpus import rows, schema_of
-from residency.data.encoding import own_template
+from residency.data.rendering import Renderer
 from residency.data.settings import PairsSettings
 from residency.data.tokenizer import load_tokenizer, template_digest, tokenizer_digest
 from residency.errors import ResidencyError
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerFast
+    from datasets import Features
 
 Row = dict[str, Any]
 SIDES = ("chosen", "rejected")
-BATCH = 512  # pairs rendered at a time
 
 
 def run(attempt: Path) -> Path:
-    """Check and write the pairs of a preference stage; returns the tokens artifact (`pairs/`).
+    """Check, render and write what a preference stage reads; returns the tokens artifact.
+
+    `pairs/` is an Arrow data set of `id, cluster, prompt_ids, chosen_ids, rejected_ids`; with `labelled` of `id,
+    cluster, prompt_ids, reply_ids, label`.
 
     Raises:
-        ResidencyError: another kind of corpus, a model without chat template, or a pair that teaches nothing
-            or does not fit.
+        ResidencyError: another kind of corpus, a model without chat template, or a row that teaches nothing or does not
+            fit.
     """
     from datasets import Dataset, disable_progress_bars
 
     disable_progress_bars()
-
     stage, owner, payload = read_stage(attempt), own(attempt), attempt / "payload"
     shutil.rmtree(payload, ignore_errors=True)
     settings = PairsSettings.model_validate(stage.settings)
     name, corpus = next(
         (role[7:], path) for role, path in stage.parents.items() if role.startswith("corpus:")
     )
-    if (schema := schema_of(corpus)) != "preference":
-        raise ResidencyError(
-            f"stage {stage.name}: corpus {name} holds rows of kind {schema}, not preference pairs",
-            cure="Give prompt, chosen and rejected, or make pairs of dialogues with rejected: {same: FIELD}",
-        )
-    tokenizer = load_tokenizer(stage.parents["model"])
-    template = settings.chat_template or own_template(tokenizer)
-    if template is None:
-        raise ResidencyError(
-            f"stage {stage.name}: {stage.parents['model'].name} has no chat template",
-            cure="Set chat_template to a Jinja file in an sft stage above",
-        )
-    pairs = list(islice(rows(corpus, "train"), settings.limit))
-    for pair in pairs:
-        _refuse_empty(pair, name)
-    lengths = _lengths(pairs, tokenizer, template)
-    _refuse_long(pairs, lengths, settings.max_length, name)
-    Dataset.from_list([{key: pair[key] for key in ("prompt", *SIDES)} for pair in pairs]).save_to_disk(
-        payload / "pairs"
-    )
-    measured = {
-        "pairs": len(pairs),
-        "aspects": dict(Counter(pair.get("aspect", "") for pair in pairs)),
-        "tokens": sum(map(sum, lengths)),
-        "longest": max(map(max, lengths)),
+    schema = _schema(stage.name, name, corpus, settings.labelled)
+    model = stage.parents["model"]
+    renderer = Renderer(load_tokenizer(model), model.name, settings.chat_template)
+    read = list(islice(rows(corpus, "train"), settings.limit))
+    for row in read:
+        _refuse_empty(row, name)
+    made = [_rendered(row, renderer) for row in read]
+    _refuse_long(made, settings.max_length, name)
+    measured = _measured(read, made) | {
         "max_length": settings.max_length,
-        "characters": {side: sum(_characters(pair, side) for pair in pairs) / len(pairs) for side in SIDES},
-        "tokenizer_digest": tokenizer_digest(stage.parents["model"]),
-        "template_digest": template_digest(template),
+        "tokenizer_digest": tokenizer_digest(model),
+        "template_digest": template_digest(renderer.template),
     }
+    if settings.labelled and schema == "preference":
+        made = [reply for pair in made for reply in _apart(pair)]
+    Dataset.from_list(made, features=_features(made[0])).save_to_disk(payload / "pairs")
     passport = [{**entry, "share": 1.0} for entry in read_manifest(corpus).passport]
     return commit(attempt, payload, "tokens", owner=owner, measured=measured, passport=passport)
 
 
-def _refuse_empty(pair: Row, name: str) -> None:
-    for side in ("prompt", *SIDES):
-        if not any(message["content"].strip() for message in pair[side]):
-            raise ResidencyError(f"corpus {name}: pair {pair['id']} has an empty {side}", cure="Take it out")
-    if pair["chosen"] == pair["rejected"]:
+def _schema(stage: str, name: str, corpus: Path, labelled: bool) -> str:
+    """The kind of rows, one that the loss can learn from."""
+    schema = schema_of(corpus)
+    if schema == "labelled" and not labelled:
         raise ResidencyError(
-            f"corpus {name}: pair {pair['id']} prefers a reply to itself", cure="Take it out"
+            f"stage {stage}: corpus {name} holds single replies with a label, not preference pairs",
+            cure="Set loss: kto",
         )
-
-
-def _lengths(pairs: list[Row], tokenizer: PreTrainedTokenizerFast, template: str) -> list[tuple[int, int]]:
-    """Tokens of prompt plus reply, for the chosen and the rejected one of each pair."""
-    lengths: list[tuple[int, int]] = []
-    for at in range(0, len(pairs), BATCH):
-        some = pairs[at : at + BATCH]
-        chats = [pair["prompt"] + pair[side] for pair in some for side in SIDES]
-        encoded: Any = tokenizer.apply_chat_template(
-            chats, chat_template=template, return_dict=True, tokenizer_kwargs={"verbose": False}
+    if schema not in ("preference", "labelled"):
+        raise ResidencyError(
+            f"stage {stage}: corpus {name} holds rows of kind {schema}, not preference pairs",
+            cure="Give prompt, chosen and rejected, or make pairs of dialogues with rejected: {same: FIELD}",
         )
-        sizes = [len(ids) for ids in encoded["input_ids"]]
-        lengths += zip(sizes[::2], sizes[1::2], strict=True)
-    return lengths
+    return schema
 
 
-def _refuse_long(pairs: list[Row], lengths: list[tuple[int, int]], max_length: int, name: str) -> None:
-    longest = max(map(max, lengths))
-    if longest <= max_length:
+def _replies(row: Row) -> dict[str, list[dict[str, str]]]:
+    """The replies of a row by the name of their side."""
+    return {side: row[side] for side in (*SIDES, "completion") if side in row}
+
+
+def _refuse_empty(row: Row, name: str) -> None:
+    replies = _replies(row)
+    what = "reply" if "completion" in replies else "pair"
+    for side, said in [("prompt", row["prompt"]), *replies.items()]:
+        if not any(message["content"].strip() for message in said):
+            raise ResidencyError(f"corpus {name}: {what} {row['id']} has an empty {side}", cure="Take it out")
+    if what == "pair" and row["chosen"] == row["rejected"]:
+        raise ResidencyError(f"corpus {name}: pair {row['id']} prefers a reply to itself", cure="Take it out")
+
+
+def _rendered(row: Row, renderer: Renderer) -> Row:
+    """A row as token ids. Replies that are `unfinished` end without the stop token."""
+    unfinished = bool(row.get("unfinished"))
+    sides = {
+        side: renderer.reply(row["prompt"], said, unfinished=unfinished)
+        for side, said in _replies(row).items()
+    }
+    made = {"id": row["id"], "cluster": row.get("cluster") or row["id"]}
+    made["prompt_ids"] = next(iter(sides.values()))[0]
+    made |= {f"{'reply' if side == 'completion' else side}_ids": ids for side, (_, ids) in sides.items()}
+    return made | ({"label": row["label"]} if "label" in row else {})
+
+
+def _apart(pair: Row) -> list[Row]:
+    """The two replies of a pair, each with its label."""
+    shared = {key: pair[key] for key in ("cluster", "prompt_ids")}
+    return [
+        {"id": f"{pair['id']}/{side}", **shared, "reply_ids": pair[f"{side}_ids"], "label": side == "chosen"}
+        for side in SIDES
+    ]
+
+
+def _lengths(row: Row) -> list[int]:
+    """Tokens of prompt plus reply, for each reply."""
+    replies = (value for key, value in row.items() if key.endswith("_ids") and key != "prompt_ids")
+    return [len(row["prompt_ids"]) + len(reply) for reply in replies]
+
+
+def _refuse_long(made: list[Row], max_length: int, name: str) -> None:
+    lengths = [max(_lengths(row)) for row in made]
+    if (longest := max(lengths)) <= max_length:
         return
-    long = sum(max(both) > max_length for both in lengths)
-    worst = next(pair["id"] for pair, both in zip(pairs, lengths, strict=True) if max(both) == longest)
+    long, worst = sum(length > max_length for length in lengths), made[lengths.index(longest)]["id"]
     raise ResidencyError(
-        f"corpus {name}: {long} of {len(pairs)} pairs are longer than max_length = {max_length}; "
-        f"the longest, {worst}, has {longest} tokens with its prompt",
+        f"corpus {name}: {long} of {len(made)} {'replies' if 'label' in made[0] else 'pairs'} are longer than "
+        f"max_length = {max_length}; the longest, {worst}, has {longest} tokens with its prompt",
         cure=f"Set max_length to {longest}, or take them out",
     )
 
 
-def _characters(pair: Row, side: str) -> int:
-    return sum(len(message["content"]) for message in pair[side])
+def _measured(read: list[Row], made: list[Row]) -> Row:
+    lengths = [_lengths(row) for row in made]
+    measured: Row = {
+        "tokens": sum(map(sum, lengths)),
+        "longest": max(map(max, lengths)),
+        "longest_prompt": max(len(row["prompt_ids"]) for row in made),
+        "highest_token": max(max(ids) for row in made for key, ids in row.items() if key.endswith("_ids")),
+        "characters": {
+            side: sum(len(message["content"]) for row in read for message in row[side]) / len(read)
+            for side in _replies(read[0])
+        },
+    }
+    if "label" in made[0]:
+        return {"replies": len(made), "good": sum(row["label"] for row in made), **measured}
+    return {"pairs": len(made), "aspects": dict(Counter(row.get("aspect", "") for row in read)), **measured}
+
+
+def _features(row: Row) -> Features:
+    """Columns of the Arrow file, by those of one row."""
+    from datasets import Features, List, Value
+
+    kinds = {"id": "string", "cluster": "string", "label": "bool"}
+    return Features({key: Value(kinds[key]) if key in kinds else List(Value("int32")) for key in row})

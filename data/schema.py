@@ -1,9 +1,14 @@
-"""Recognises what a row is by its fields, and writes it in one of six forms. No torch here.
+"""Recognises what a row is by its fields, and writes it in one of eight forms. No torch here.
 
     text        {id, text, difficulty?}
     messages    {id, messages: [{role, content}], difficulty?}
-    preference  {id, prompt: [message], chosen: [message], rejected: [message], cluster?, aspect?}
-    ranked      {id, prompt: [message], replies: [str], ranks: [int]}; best first, rank 1 is best, equal ones share it
+    preference  {id, prompt: [message], chosen: [message], rejected: [message], cluster?, aspect?, unfinished?,
+                margin?}; with unfinished: true both replies are beginnings, which no stop token ends
+    labelled    {id, prompt: [message], completion: [message], label: bool}
+    ranked      {id, prompt: [message], replies: [str], ranks: [int], scores?: [float], cluster?}; best first, rank 1 is
+                best, equal ones share it
+    steps       {id, prompt: [message], steps: [str], values: [float], cluster?}; the steps put together are the reply, a
+                value in [0, 1] says how good it is up to there
     choice      {id, cluster, prompt: str | [message], options: [str], answer: int, form?, context?, group?, ending?,
                  facts?}; with an ending the options are beginnings, and the prompt is empty
     answer      {id, cluster, prompt: str | [message], answers?: [str], context?, group?, facts?}
@@ -18,13 +23,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from residency.data import dialogues, exam_fields, exam_items, preferences
+from residency.data import dialogues, exam_fields, exam_items, preferences, stepwise
 from residency.data.exam_settings import ExamFields
 from residency.data.faults import Fault, Reason
 from residency.data.fields import Row, RowError, text, wrong
 from residency.data.settings import Turns
 
-Schema = Literal["text", "messages", "preference", "ranked", "choice", "answer"]
+Schema = Literal["text", "messages", "preference", "labelled", "ranked", "steps", "choice", "answer"]
 
 
 @dataclass(frozen=True)
@@ -38,6 +43,8 @@ class Layout:
     make: Callable[[Row], Row]
     without: tuple[str, ...] = ()
     """Fields that say it is something else."""
+    only: Callable[[Row], bool] = bool
+    """What the values of its fields must say besides; a row is never empty."""
 
     def fields(self, row: Row) -> list[str] | None:
         """The fields by which this row has the layout; None where it has another."""
@@ -45,7 +52,7 @@ class Layout:
         if any(key in row for key in self.without):
             return None
         named = [key for key in found if key is not None]
-        return named if len(named) == len(found) else None
+        return named if len(named) == len(found) and self.only(row) else None
 
 
 def _text(row: Row) -> Row:
@@ -59,6 +66,13 @@ def _content(row: Row) -> Row:
 LAYOUTS = (
     Layout("preference pair", "preference", (("chosen",), ("rejected",)), preferences.of_pair),
     Layout("ranked replies", "ranked", (("prompt",), preferences.REPLIES), preferences.of_ranking),
+    Layout("valued steps", "steps", (("prompt",), ("steps",), ("values",)), stepwise.of_steps),
+    Layout(
+        "stepwise supervision",
+        "steps",
+        (("prompt",), ("completions",), ("labels",)),
+        stepwise.of_completions,
+    ),
     Layout("PubMedQA", "choice", (("question",), ("context",), ("final_decision",)), exam_items.of_pubmedqa),
     Layout("HeadQA", "choice", (("qtext",), ("answers",), ("ra",)), exam_items.of_headqa),
     Layout(
@@ -73,6 +87,13 @@ LAYOUTS = (
     Layout("OpenAI messages", "messages", (("messages",),), dialogues.of_messages),
     Layout("ShareGPT", "messages", (("conversations",),), dialogues.of_conversations),
     Layout("Alpaca", "messages", (("instruction",), ("output",)), dialogues.of_instruction),
+    Layout(
+        "labelled reply",
+        "labelled",
+        (("prompt",), ("completion",), ("label",)),
+        preferences.of_label,
+        only=preferences.is_labelled,
+    ),
     Layout("prompt and completion", "messages", (("prompt",), ("completion",)), dialogues.of_prompt),
     Layout("running text", "text", (("text",),), _text),
     # One message a row has `role` too; MedRAG's passages repeat it with the title as `contents`.
@@ -172,6 +193,9 @@ def why_empty(row: Row, schema: Schema) -> str | None:
         return None if all(message["content"].strip() for message in row["messages"]) else "empty message"
     if schema == "choice" and "kind" in row:  # its wrong options are other rows' right ones
         return None if row["options"][0] else "empty answer"
+    if schema == "steps":
+        told = [*(message["content"] for message in row["prompt"]), *row["steps"]]
+        return None if all(piece.strip() for piece in told) else "empty message"
     if schema == "ranked":
         said: list[Any] = [*(message["content"] for message in row["prompt"]), *row["replies"]]
         if not all(piece.strip() for piece in said):

@@ -170,16 +170,27 @@ def test_a_prompt_that_both_sides_repeat_is_taken_once() -> None:
     [
         ({"responses": ["b", "c", "a"], "ranks": [2, 3, 1]}, ["a", "b", "c"], [1, 2, 3]),
         ({"answers": ["b", "a"], "rank": [1.5, 1.0]}, ["a", "b"], [1, 2]),
-        ({"responses": ["a", "b", "c"], "scores": [0.5, 0.9, 0.9]}, ["b", "c", "a"], [1, 1, 3]),
+        ({"replies": ["a", "b", "c"], "scores": [0.5, 0.9, 0.9]}, ["b", "c", "a"], [1, 1, 3]),
     ],
 )
 def test_ranked_replies_come_best_first(row: dict[str, Any], replies: list[str], ranks: list[int]) -> None:
-    assert normal({"prompt": "Why?", **row}) == {
-        "id": "x",
-        "prompt": [USER],
-        "replies": replies,
-        "ranks": ranks,
-    }
+    scores = {"scores": sorted(row["scores"], reverse=True)} if "scores" in row else {}
+    expected = {"id": "x", "prompt": [USER], "replies": replies, "ranks": ranks}
+    assert normal({"prompt": "Why?", **row}) == expected | scores
+
+
+def test_ranks_decide_and_scores_go_along() -> None:
+    row = {"prompt": "Why?", "responses": ["a", "b", "c"], "ranks": [2, 1, 2], "scores": [3, 5, 1]}
+    assert normal(row)["scores"] == [5.0, 3.0, 1.0]
+
+
+def test_steps_stand_on_lines_of_their_own() -> None:
+    row = {"prompt": "Why?", "steps": ["a", " b\n", "c"], "values": [1, 0.5, 0]}
+    made = normal(row)
+    assert made == {"id": "x", "prompt": [USER], "steps": ["a", " b\n", "c"], "values": [1.0, 0.5, 0.0]}
+    assert normal(row | {"steps": ["a", "b", "c"]})["steps"] == ["a\n", "b\n", "c"]
+    assert why_empty(made, "steps") is None
+    assert why_empty(made | {"steps": ["a", "\n"]}, "steps") == "empty message"
 
 
 def test_replies_that_are_ranked_alike_teach_nothing() -> None:
@@ -242,9 +253,10 @@ def test_headqa_numbers_its_answers() -> None:
         ({"instruction": "a", "output": None}, "row x: output is None (NoneType), expected a text"),
         ({"instruction": "a", "output": "b", "history": [["q"]]},
          "row x: history[0] is ['q'] (list), expected [question, answer]"),
-        ({"prompt": "a", "completion": "b", "label": False},
-         "row x: prompt, completion and label: a completion that may be a bad one. Keep the rows with label true and "
-         "drop the field, or make pairs of chosen and rejected"),
+        ({"prompt": "a", "completion": 1, "label": False},
+         "row x: completion is 1 (int), expected a list of {role: system|user|assistant, content: text}"),
+        ({"prompt": "a", "chosen": "b", "rejected": "c", "unfinished": 1},
+         "row x: unfinished is 1 (int), expected true or false"),
         ({"prompt": 1, "completion": "b"},
          "row x: prompt is 1 (int), expected a list of {role: system|user|assistant, content: text}"),
         ({"chosen": "a", "rejected": "b"}, "row x: no prompt, and chosen and rejected do not start with the same "
@@ -257,6 +269,10 @@ def test_headqa_numbers_its_answers() -> None:
          "row x: responses is ['b'] (list), expected a list of 2 or more texts"),
         ({"prompt": "a", "responses": ["b", "c"], "scores": [1, None]},
          "row x: scores is [1, None] (list), expected 2 numbers, one for each of responses"),
+        ({"prompt": "a", "steps": ["b", "c"], "values": [1, 2]},
+         "row x: values is [1, 2] (list), expected 2 numbers between 0 and 1, one for each of steps"),
+        ({"prompt": "a", "chosen": "b", "rejected": "c", "margin": -1},
+         "row x: margin is -1 (int), expected a number of at least 0"),
         ({"question": "Q", "context": [], "final_decision": "yes"},
          "row x: context is [] (list), expected a list of 1 or more texts"),
         ({"question": "Q", "context": "c", "final_decision": "often"},
