@@ -22,6 +22,7 @@ SPOKEN = (
     "chosen",
     "rejected",
     "replies",
+    "steps",
     "options",
     "answers",
     "ending",

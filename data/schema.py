@@ -7,8 +7,8 @@
     labelled    {id, prompt: [message], completion: [message], label: bool}
     ranked      {id, prompt: [message], replies: [str], ranks: [int], scores?: [float], cluster?}; best first, rank 1 is
                 best, equal ones share it
-    steps       {id, prompt: [message], steps: [str], values: [float], cluster?}; the steps put together are the reply, a
-                value in [0, 1] says how good it is up to there
+    steps       {id, prompt: [message], steps: [str], values: [float], cluster?}; the steps put together are the reply,
+                a value in [0, 1] says how good it is up to there
     choice      {id, cluster, prompt: str | [message], options: [str], answer: int, form?, context?, group?, ending?,
                  facts?}; with an ending the options are beginnings, and the prompt is empty
     answer      {id, cluster, prompt: str | [message], answers?: [str], context?, group?, facts?}

@@ -116,6 +116,8 @@ def _said(row: Row) -> Iterator[tuple[str, str]]:
                 yield f"{chr(ord('A') + place)}{right}", option
         elif key == "replies":
             yield from ((f"rank {rank}", said) for rank, said in zip(row["ranks"], value, strict=True))
+        elif key == "steps":
+            yield from ((f"value {worth:.2f}", said) for worth, said in zip(row["values"], value, strict=True))
         elif key in ("text", "prompt", "context", "ending") and isinstance(value, str):
             yield key, value
         elif key == "answers":

@@ -5,8 +5,8 @@ from __future__ import annotations
 from itertools import accumulate
 from typing import Any
 
-from residency.data.preferences import with_line_ends
 from residency.data.rendering import Message, Renderer
+from residency.data.stepwise import with_line_ends
 from residency.errors import ResidencyError
 
 
