@@ -89,6 +89,14 @@ def _forwarding(attempt: Path, process: subprocess.Popen[bytes]) -> Iterator[lis
             signal.signal(number, handler)
 
 
+def torchrun(processes: int) -> list[str]:
+    """The command that starts a module as ranks on this machine; module and attempt come behind it."""
+    return [
+        sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}",
+        "--signals-to-handle=SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1", "-m",
+    ]  # fmt: skip
+
+
 def launch(
     attempt: Path,
     processes: int,
@@ -96,22 +104,20 @@ def launch(
     watch: Callable[[], None],
     *,
     module: str = "residency.train.worker",
+    launcher: Callable[[int], list[str]] = torchrun,
 ) -> None:
     """Run the stage to its end; `watch` is called while it runs.
 
     Args:
         module: the program of every rank; it gets the attempt.
+        launcher: the command that starts so many ranks.
 
     Raises:
         ResidencyError: the stage ended without its artifact; the code is the worker's own.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     report_attempt(attempt, status="starting", exit_code=None, reason=None, pid=None)
-    command = [
-        sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}",
-        "--signals-to-handle=SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1",
-        "-m", module, str(attempt),
-    ]  # fmt: skip
+    command = [*launcher(processes), module, str(attempt)]
     with log.open("ab") as output:
         process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
         with _forwarding(attempt, process) as came:

@@ -6,7 +6,11 @@ The run of `made` holds everything that needs no ranks. A test copies it, so tha
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +24,7 @@ from residency.recipes.plan import Plan
 from residency.recipes.schema import load
 from residency.train.launch import launch
 
+SERVER = Path(__file__).parent / "rank_server.py"
 ORGANS = ("liver", "kidney", "heart", "spleen", "lung")
 SIGNS = ("pain", "fever", "a cough", "a rash", "tired legs", "cold hands and a pale face")
 STAGES: dict[str, dict[str, Any]] = {
@@ -64,8 +69,8 @@ def said(role: str, content: str) -> dict[str, str]:
 class World:
     """One run directory with the finished stages that need no ranks."""
 
-    def __init__(self, root: Path, corpora: Path) -> None:
-        self.root, self.corpora = root, corpora
+    def __init__(self, root: Path, corpora: Path, server: Path) -> None:
+        self.root, self.corpora, self.server = root, corpora, server
         self.run = root / "runs" / "tiny"
         self.events = RunPaths(self.run).events
         self.evaluation: dict[str, Any] = {}
@@ -108,6 +113,10 @@ class World:
             self._bring(plan, parent)
         return open_attempt(plan.paths, plan.stage_file(plan.stages[name]))
 
+    def launcher(self, processes: int) -> list[str]:
+        """In place of torchrun; see `rank_server`."""
+        return [sys.executable, "-S", str(SERVER), str(self.server), str(processes)]
+
     def _bring(self, plan: Plan, name: str) -> None:
         stage = plan.stages[name]
         if not stage.finished and not stage.has_ranks:
@@ -126,7 +135,8 @@ class World:
             if not plan.stages[name].finished:
                 attempt = self.attempt(plan, name)
                 processes = plan.stages[name].execution["engine"]["processes"]
-                launch(attempt, processes, plan.paths.logs / f"{name}.log", lambda: None)
+                log = plan.paths.logs / f"{name}.log"
+                launch(attempt, processes, log, lambda: None, launcher=self.launcher)
         return plan.stages[list(stages)[-1]].artifact
 
 
@@ -139,12 +149,26 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="session")
-def made(tmp_path_factory: pytest.TempPathFactory) -> World:
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Socket of a process that starts ranks."""
+    path = tmp_path_factory.mktemp("ranks") / "socket"
+    environment = os.environ | {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen([sys.executable, str(SERVER), "serve", str(path)], env=environment)
+    while not path.exists():
+        assert process.poll() is None, "the server of ranks did not start"
+        time.sleep(0.05)
+    yield path
+    process.kill()
+    process.wait()
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory, server: Path) -> World:
     """Base, corpora and tokens of all stages; not to be changed."""
     root = tmp_path_factory.mktemp("made")
     for make in (texts, dialogues, pairs):
         (root / f"{make.__name__}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in make()))
-    world = World(root, root)
+    world = World(root, root, server)
     plan = world.plan({name: {} for name in STAGES})
     world.attempt(plan, "cpt")
     return world
@@ -153,7 +177,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> World:
 @pytest.fixture
 def world(made: World, tmp_path: Path) -> World:
     """A copy of `made` to train in. The corpora's paths are part of their identity and stay in `made`."""
-    copy = World(tmp_path / "world", made.corpora)
+    copy = World(tmp_path / "world", made.corpora, made.server)
     shutil.copytree(
         made.root / "runs", copy.root / "runs", ignore=shutil.ignore_patterns("*.attempt", "events.jsonl")
     )
