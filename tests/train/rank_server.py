@@ -56,7 +56,7 @@ def serve(path: str) -> None:
 
 
 def _launch(connection: socket.socket) -> int:
-    text, outputs = b"", []
+    text, outputs = b"", list[int]()
     while not text.endswith(b"\n"):
         part, descriptors, _, _ = socket.recv_fds(connection, 2**20, 2)
         text, outputs = text + part, outputs + descriptors
