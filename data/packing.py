@@ -58,13 +58,16 @@ def best_fit(lengths: Ints, capacity: int, random: np.random.Generator) -> Ints:
 
 
 def pack(
-    segments: Ints, max_length: int, random: np.random.Generator, *, ordered: bool = False
+    segments: Ints, max_length: int, random: np.random.Generator, *, ordered: bool = False, before: int = 0
 ) -> tuple[Ints, Ints]:
     """Segments in packed order `[segments, 2]`, and where each row starts in them `[rows + 1]`.
 
     The rows are shuffled or, where the segments come in an `ordered` way, sorted by the mean place of their segments.
+
+    Args:
+        before: tokens for which room is left before every segment.
     """
-    row_of = best_fit(segments[:, 1] - segments[:, 0], max_length, random)
+    row_of = best_fit(segments[:, 1] - segments[:, 0] + before, max_length, random)
     rows = int(row_of.max(initial=-1)) + 1
     if ordered:
         places = np.bincount(row_of, weights=np.arange(len(row_of))) / np.bincount(row_of)

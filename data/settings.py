@@ -179,6 +179,8 @@ class TokensSettings(Settings):
     """Instead of a budget: passes over the first corpus of the mixture; the others follow their shares."""
     max_length: Annotated[int, Field(gt=1)]
     """Row length in tokens. Longer documents are split (running text) or refused (dialogues)."""
+    virtual_tokens: Annotated[int, Field(ge=0)] = 0
+    """Room for a learnt prompt of so many tokens before every document, and before every part of a split one."""
     truncate: bool = False
     """Cut dialogues at `max_length` instead of refusing them; how many is counted."""
     chat_template: str | None = None

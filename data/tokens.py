@@ -49,14 +49,21 @@ def run(attempt: Path) -> Path:
     receipt = mixing.check_shares(taken, planned)
     segments, rows, windows = _pack(taken, settings)
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
-    writer.finish(segments, rows, windows, max_length=settings.max_length, pad=pad)
-    filled = int((segments[:, 1] - segments[:, 0]).sum())
+    writer.finish(
+        segments,
+        rows,
+        windows,
+        max_length=settings.max_length,
+        pad=pad,
+        virtual_tokens=settings.virtual_tokens,
+    )
+    filled = int((segments[:, 1] - segments[:, 0] + settings.virtual_tokens).sum())
     measured = {
         "rows": len(rows) - 1,
         "tokens": sum(part.tokens for part in taken),
         "loss_tokens": sum(part.loss_tokens for part in taken),
         "documents": sum(len(part.lengths) for part in taken),
-        "split_documents": sum(int((part.lengths > settings.max_length).sum()) for part in taken),
+        "split_documents": sum(int((part.lengths > _room(settings)).sum()) for part in taken),
         "longest_document": max(source.longest[0] for source in sources),
         "truncated_dialogues": sum(part.truncated for part in taken),
         "max_length": settings.max_length,
@@ -93,7 +100,7 @@ def _source(
             f"stage {stage.name}: corpus {name} holds rows of kind {schema}",
             cure="Train on text or on dialogues (messages)",
         )
-    longest = settings.max_length if settings.truncate else None
+    longest = _room(settings) if settings.truncate else None
     return Source(name, rows, encode, writer, settings.seed, longest)
 
 
@@ -101,19 +108,26 @@ def _take(source: Source, tokens: int, settings: TokensSettings) -> Taken:
     taken = source.take(tokens)
     source.rows.close()
     if source.whole and not settings.truncate:
-        _refuse_long(source, settings.max_length)
+        _refuse_long(source, settings)
     return taken
 
 
-def _refuse_long(source: Source, max_length: int) -> None:
+def _room(settings: TokensSettings) -> int:
+    """Tokens of a row that the longest document may have."""
+    return settings.max_length - settings.virtual_tokens
+
+
+def _refuse_long(source: Source, settings: TokensSettings) -> None:
     """A dialogue is never split: the answer would lose its question."""
     length, id = source.longest
-    if length > max_length:
-        long = sum(span.length > max_length for span in source.spans)
+    if length > _room(settings):
+        long = sum(span.length > _room(settings) for span in source.spans)
+        prompt = f" less {settings.virtual_tokens} virtual tokens" if settings.virtual_tokens else ""
         raise ResidencyError(
             f"corpus {source.name}: {long} of {len(source.spans)} dialogues are longer than "
-            f"max_length = {max_length}; the longest, {id}, has {length} tokens",
-            cure=f"Set max_length to {length}, take them out, or set truncate: true to cut them",
+            f"max_length = {settings.max_length}{prompt}; the longest, {id}, has {length} tokens",
+            cure=f"Set max_length to {length + settings.virtual_tokens}, take them out, or set truncate: true to cut "
+            "them",
         )
 
 
@@ -123,8 +137,10 @@ def _pack(taken: list[Taken], settings: TokensSettings) -> tuple[Ints, Ints, Int
     segments, rows = [], [np.zeros(1, dtype=np.int64)]
     starts, count = [0], 0
     for window in ordering.windows(taken, settings.mixture.order, max_length):
-        cut = packing.split(window.starts, window.lengths, max_length)
-        packed, offsets = packing.pack(cut, max_length, random, ordered=window.ordered)
+        cut = packing.split(window.starts, window.lengths, _room(settings))
+        packed, offsets = packing.pack(
+            cut, max_length, random, ordered=window.ordered, before=settings.virtual_tokens
+        )
         segments.append(packed)
         rows.append(offsets[1:] + rows[-1][-1])
         new = len(offsets) - 1

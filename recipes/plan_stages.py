@@ -138,14 +138,20 @@ def read_template(stage: str, template: str) -> str:
 def _prepared(plan: Plan, stage: TrainingStage, template: str | None) -> Any:
     """Settings of the rows that a stage reads: token shards for text and dialogues, an Arrow file for judgements."""
     common: dict[str, Any] = {"max_length": stage.max_length, "chat_template": template}
+    virtual = stage.prompt_tuning.tokens if stage.prompt_tuning else 0
     if isinstance(stage, TextStage):
         seed = plan.recipe.seed if stage.seed is None else stage.seed
         return TokensSettings(
-            mixture=stage.mixture, tokens=stage.tokens, max_length=stage.max_length, seed=seed
+            mixture=stage.mixture,
+            tokens=stage.tokens,
+            max_length=stage.max_length,
+            virtual_tokens=virtual,
+            seed=seed,
         )
     if isinstance(stage, SftSettings):
         return TokensSettings(
             **common,
+            virtual_tokens=virtual,
             mixture=stage.mixture,
             epochs=None if stage.mixture.epochs else stage.epochs,
             truncate=stage.truncate,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from residency.data.settings import Settings
 from residency.train.settings.engine import Positive, Share
@@ -25,7 +25,7 @@ class LoraSettings(Settings):
     """Hold the frozen weights in 4 bits (QLoRA, arXiv 2305.14314); needs a GPU and bitsandbytes."""
     also_train: list[str] = []
     """Modules that are trained whole beside the adapters, for example `embed_tokens` and `lm_head` after a `vocab`
-    stage."""
+    stage. Tied ones stay one."""
     dropout: Share = 0.0
     """Dropout on the adapter's input."""
     targets: Literal["all-linear"] | list[str] = "all-linear"
@@ -33,11 +33,18 @@ class LoraSettings(Settings):
     finish: Literal["merge", "keep"]
     """At the end of the stage: merge the adapter into the weights, or keep it beside them. Always said explicitly."""
 
+    @model_validator(mode="after")
+    def _one_kind_of_weights(self) -> LoraSettings:
+        if self.dora and self.quantised:
+            raise ValueError("dora needs the length of whole weights, quantised has none: keep one of the two")
+        return self
+
 
 class PromptTuningSettings(Settings):
-    """A learnt prompt before every row, on a frozen model (arXiv 2104.08691; for clinical text arXiv 2205.05535)."""
+    """A learnt prompt before every document, on a frozen model (arXiv 2104.08691; for clinical text arXiv
+    2205.05535)."""
 
     tokens: Positive = 20
-    """Virtual tokens; they take room in the model's window."""
+    """Virtual tokens; they count in `max_length`, before every document of a row."""
     text: str | None = None
     """Text whose embeddings the prompt starts from; random ones unless given."""

@@ -1,0 +1,144 @@
+"""What a stage may do with an adapter: the explicit rule for a parent's, and what a new one needs. No torch here."""
+
+from __future__ import annotations
+
+import json
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from residency.artifact import StageFile
+from residency.errors import ResidencyError
+from residency.train.launch import count_accelerators
+
+Settings = dict[str, Any]
+PROMPTED = ("cpt", "sft")
+"""Kinds of stages that can train a prompt: their rows are packed with room for it."""
+WRITTEN_OUT = "a learnt prompt is no weight of the model and cannot be merged"
+
+
+def check_adapter(stage: StageFile, adapter: Path | None) -> None:
+    """The explicit rule for a parent's adapter.
+
+    Raises:
+        ResidencyError: the stage does not say what to do with it, or what it says cannot be done.
+    """
+    place, said = f"stages.{stage.name}", stage.settings["adapter"]
+    left = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8")) if adapter else None
+    kind = "prompt" if left and left.get("peft_type") == "PROMPT_TUNING" else "lora"
+    check_said(place, stage.kind, stage.settings, kind if left else None, _maker(stage))
+    if left and said == "continue":
+        _refuse_other_shape(place, stage.settings, left)
+
+
+def check_said(place: str, kind: str, settings: Settings, left: str | None, parent: str) -> None:
+    """The same from settings alone, before anything is made.
+
+    Args:
+        place: of the stage in the recipe, `stages.sft`.
+        left: what the parent leaves beside its weights, `lora` or `prompt`.
+        parent: its stage.
+    """
+    said, lora, prompt = settings["adapter"], settings["lora"], settings["prompt_tuning"]
+    if prompt and kind not in PROMPTED:
+        raise ResidencyError(
+            f"{place}.prompt_tuning: stages of kind {kind} cannot train a prompt", cure="Use lora"
+        )
+    if left and said is None:
+        choice = "adapter: continue" if left == "prompt" else "adapter: continue or adapter: merge"
+        raise ResidencyError(f"{place}: {parent}, its parent, left an adapter", cure=f"Set {choice}")
+    if not left and said is not None:
+        raise ResidencyError(
+            f"{place}.adapter = {said}: {parent}, its parent, left no adapter", cure="Remove the key"
+        )
+    if left == "prompt" and said == "merge":
+        raise ResidencyError(
+            f"{place}.adapter = merge: {parent} left a learnt prompt; {WRITTEN_OUT}",
+            cure=f"Set adapter: continue and prompt_tuning, or start from the parent of {parent}",
+        )
+    wanted = "prompt_tuning" if left == "prompt" else "lora"
+    if said == "continue" and not settings[wanted]:
+        cure = f"Add {wanted}" + (", or merge" if left == "lora" else "")
+        raise ResidencyError(f"{place}.adapter = continue needs {wanted}", cure=cure)
+    if said == "merge" and (prompt or (lora and lora["finish"] == "keep")):
+        cure = "Set lora.finish: merge, or " if lora else "Put "
+        raise ResidencyError(
+            f"{place}: the new adapter would stand on weights that are kept nowhere",
+            cure=f"{cure}a stage of kind merge with method: adapter between the two",
+        )
+
+
+def check_quantised(place: str, settings: Settings, zero: int, *, here: bool = True) -> None:
+    """4-bit weights need a GPU and bitsandbytes, and are not split over the ranks.
+
+    Args:
+        here: the stage will run on this machine.
+
+    Raises:
+        ResidencyError: one of these is not so.
+    """
+    if not (settings["lora"] and settings["lora"]["quantised"]):
+        return
+    place = f"{place}.lora.quantised"
+    if zero == 3:
+        raise ResidencyError(f"{place}: ZeRO-3 does not split 4-bit weights", cure="Set engine.zero: 2")
+    if here and not count_accelerators():
+        raise ResidencyError(
+            f"{place}: 4-bit weights need a GPU, this machine has none", cure="Remove quantised"
+        )
+    if here and find_spec("bitsandbytes") is None:
+        raise ResidencyError(f"{place}: bitsandbytes is not installed", cure="pip install bitsandbytes")
+
+
+def check_window(place: str, settings: Settings, longest: int | None) -> None:
+    """Rows, with the learnt prompt in them, fit the model and hold more than the prompt.
+
+    Raises:
+        ResidencyError: they do not.
+    """
+    if longest and settings["max_length"] > longest:
+        raise ResidencyError(
+            f"{place}.max_length = {settings['max_length']}: the model reads {longest} tokens at most",
+            cure=f"Set max_length to {longest} or less",
+        )
+    prompt = settings.get("prompt_tuning")
+    if prompt and prompt["tokens"] + 2 > settings["max_length"]:
+        raise ResidencyError(
+            f"{place}.prompt_tuning.tokens = {prompt['tokens']}: they fill the {settings['max_length']} tokens of "
+            "max_length",
+            cure="Lower tokens, or raise max_length",
+        )
+
+
+def _refuse_other_shape(place: str, settings: Settings, left: Settings) -> None:
+    """An adapter is continued as it is: settings that would make another one are not silently dropped."""
+    if prompt := settings["prompt_tuning"]:
+        told, found = {"tokens": prompt["tokens"]}, {"tokens": left["num_virtual_tokens"]}
+        key = "prompt_tuning"
+    else:
+        lora, key = settings["lora"], "lora"
+        told = {
+            "rank": lora["rank"],
+            "alpha": lora["alpha"],
+            "dora": lora.get("dora", False),
+            "rank_stabilised": lora.get("rank_stabilised", False),
+            "dropout": lora.get("dropout", 0.0),
+        }
+        found = {
+            "rank": left["r"],
+            "alpha": left["lora_alpha"],
+            "dora": left.get("use_dora", False),
+            "rank_stabilised": left.get("use_rslora", False),
+            "dropout": left.get("lora_dropout", 0.0),
+        }
+    for name, value in told.items():
+        if value != found[name]:
+            raise ResidencyError(
+                f"{place}.{key}.{name} = {value}: the adapter that is continued has {found[name]}",
+                cure=f"Set {name} to {found[name]}, or merge the adapter first",
+            )
+
+
+def _maker(stage: StageFile) -> str:
+    """The parent's stage, as its directory says it."""
+    return stage.parents["model"].name.rpartition("-")[0] or stage.parents["model"].name
