@@ -51,8 +51,10 @@ class ShardWriter:
         *,
         max_length: int,
         pad: int,
+        virtual_tokens: int = 0,
     ) -> None:
-        """Write segments, rows and windows, and close the files."""
+        """Write segments, rows and windows, and close the files; rows have room for `virtual_tokens` before each
+        segment."""
         self._tokens.close()
         self._loss.close()
         np.save(self.directory / "segments.npy", segments)
@@ -61,7 +63,13 @@ class ShardWriter:
         tokens = int((segments[:, 1] - segments[:, 0]).sum())
         write_json(
             self.directory / "shards.json",
-            {"dtype": self.dtype.name, "max_length": max_length, "pad": pad, "tokens": tokens},
+            {
+                "dtype": self.dtype.name,
+                "max_length": max_length,
+                "pad": pad,
+                "tokens": tokens,
+                "virtual_tokens": virtual_tokens,
+            },
         )
 
 
@@ -79,6 +87,7 @@ class PackedRows:
         self.max_length: int = about["max_length"]
         self.tokens: int = about["tokens"]
         self._pad: int = about["pad"]
+        self._prompt = np.arange(-1, -1 - about.get("virtual_tokens", 0), -1)
         self._ids = np.memmap(directory / "tokens.bin", dtype=about["dtype"], mode="r")
         self._loss = np.memmap(directory / "loss.bin", dtype=np.uint8, mode="r")
         self._segments = np.load(directory / "segments.npy", mmap_mode="r")
@@ -91,7 +100,8 @@ class PackedRows:
     def __getitem__(self, index: int) -> dict[str, NDArray[np.int64]]:
         """One row, int64 arrays `[max_length]`: `input_ids`, `labels`, `position_ids`.
 
-        Positions restart at each segment, at the padding and every `PADDING` tokens of it.
+        Positions restart at each segment, at the padding and every `PADDING` tokens of it. A learnt prompt stands
+        before each segment, as the ids -1, -2, ...
         Labels are -100 at the first token of a segment,
         at tokens without loss and in the padding. A row behind the last one is all padding.
         """
@@ -101,18 +111,33 @@ class PackedRows:
         positions = np.empty(self.max_length, dtype=np.int64)
         at = 0
         for start, end in self._row(index):
-            stop = at + end - start
-            ids[at:stop] = self._ids[start:end]
-            labels[at:stop] = np.where(self._loss[start:end], ids[at:stop], IGNORED)
-            labels[at] = IGNORED
-            positions[at:stop] = np.arange(end - start)
+            first = at + len(self._prompt)
+            stop = first + end - start
+            ids[at:first] = self._prompt
+            ids[first:stop] = self._ids[start:end]
+            labels[first:stop] = np.where(self._loss[start:end], ids[first:stop], IGNORED)
+            labels[first] = IGNORED
+            positions[at:stop] = np.arange(stop - at)
             at = stop
         positions[at:] = np.arange(self.max_length - at) % PADDING
         return {"input_ids": ids, "labels": labels, "position_ids": positions}
 
+    def count(self, index: int) -> tuple[int, int]:
+        """Tokens of a row, and those with loss; padding not counted."""
+        parts = self._row(index)
+        return sum(end - start for start, end in parts), sum(
+            int(self._loss[start:end].sum()) for start, end in parts
+        )
+
+    def segments(self, count: int) -> list[tuple[NDArray[np.int64], NDArray[np.uint8]]]:
+        """Up to `count` segments from all over the rows: ids, and which of them carry loss, `[tokens]` each."""
+        places = np.unique(np.linspace(0, len(self._segments) - 1, count).astype(np.int64))
+        bounds = [(int(start), int(end)) for start, end in self._segments[places]]
+        return [(self._ids[start:end].astype(np.int64), self._loss[start:end]) for start, end in bounds]
+
     def squares(self) -> NDArray[np.float64]:
         """See `squared_lengths`."""
-        return squared_lengths(self._segments, self._rows, self.max_length)
+        return squared_lengths(self._segments, self._rows, self.max_length, before=len(self._prompt))
 
     def _row(self, index: int) -> list[list[int]]:
         if index >= len(self):
@@ -122,15 +147,16 @@ class PackedRows:
 
 
 def squared_lengths(
-    segments: NDArray[np.int64], rows: NDArray[np.int64], max_length: int
+    segments: NDArray[np.int64], rows: NDArray[np.int64], max_length: int, *, before: int = 0
 ) -> NDArray[np.float64]:
     """Sum of the squared lengths of each row's segments, those of its padding among them, `[rows]`.
 
     Args:
         segments: `[segments, 2]`, start and end.
         rows: `[rows + 1]`, where each row's segments start.
+        before: tokens of a learnt prompt before each segment.
     """
-    lengths = (segments[:, 1] - segments[:, 0]).astype(np.float64)
+    lengths = (segments[:, 1] - segments[:, 0] + before).astype(np.float64)
     padding = max_length - np.add.reduceat(lengths, rows[:-1])
     squares: NDArray[np.float64] = np.add.reduceat(lengths**2, rows[:-1]) + padding_squares(padding)
     return squares
