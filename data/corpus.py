@@ -28,6 +28,7 @@ from residency.errors import ResidencyError
 Row = dict[str, Any]
 Part = Literal["train", "held_out"]
 INTERNAL = ("held_out", "kind", "document")  # fields of rows on their way
+SYNTHESIS = "synthesis.jsonl"
 SHOWN = 20  # dropped documents of a reason that the report shows
 
 
@@ -54,14 +55,15 @@ def run(attempt: Path) -> Path:
     written = _write(payload, curated, settings)
     _write_asides(payload, curated, keep_all=settings.keep_dropped)
     name = stage.name.removeprefix("corpus-")
-    dropped = sum((Counter(step["dropped"]) for step in curated.steps), read.dropped + written.dropped)
+    not_read = read.dropped + synthesis.left_out(work / SYNTHESIS)
+    dropped = sum((Counter(step["dropped"]) for step in curated.steps), not_read + written.dropped)
     _refuse_empty(name, settings, written, dropped)
     measured: dict[str, Any] = {
         "schema": "preference" if settings.rejected else reading.schema,
         "documents": written["train"],
         "held_out_documents": written["held_out"],
         "bytes": sum((payload / f"{part}.jsonl").stat().st_size for part in _parts(settings)),
-        "dropped": dict(read.dropped + written.dropped),
+        "dropped": dict(not_read + written.dropped),
         "curation": [
             {"step": "read", "documents": read.documents, "characters": read.characters},
             *curated.steps,
@@ -94,7 +96,7 @@ def schema_of(artifact: Path) -> str:
 def _files(settings: CorpusSettings, stage: StageFile, work: Path) -> list[tuple[Path, str]]:
     """Files of the source with the names that their rows' ids begin with; none for a generated world."""
     if settings.synthesis is not None:
-        return [(synthesis.write(settings, stage, work / "synthesis.jsonl"), "synthesis")]
+        return [(synthesis.write(settings, stage, work / SYNTHESIS), "synthesis")]
     files = sources.locate(settings)
     return [] if files is None else sources.named(files)
 

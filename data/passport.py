@@ -88,6 +88,23 @@ def of_corpus(
     return {**entry, "documents": documents}
 
 
+def of_replies(stage: str, model: str, made_from: Iterable[Entry], documents: int | None = None) -> Entry:
+    """The entry of the corpus that a stage writes with a model.
+
+    Args:
+        stage: its name, which is the corpus' name too.
+        model: name of the stage whose model wrote.
+        made_from: entries of that model, of the prompts, and of what scored the replies.
+    """
+    return {
+        "corpus": stage,
+        "source": f"stage {stage}",
+        "synthetic": f"written by {model}",
+        **_inherited(list(made_from)),
+        "documents": documents,
+    }
+
+
 def scrubs(settings: CorpusSettings) -> bool:
     """Whether a step looks for every kind of patients' identifiers, and none behind it can bring one to light."""
     kinds = [step.kind for step in settings.steps]

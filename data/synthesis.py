@@ -1,4 +1,5 @@
-"""Rows made of another corpus's rows: instructions by templates, text gathered about entities, text by a local model.
+"""Rows made of another corpus's rows: instructions by templates, text gathered about entities, text by a local model,
+or a choice among replies (`residency.data.selection`).
 
 Every row says so: `synthetic: true`, how it was made (`method`), and which row it was made of (`made_of`), by which the
 split into training and held-out rows goes. Only training rows of the other corpus are used. No torch here."""
@@ -7,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,14 @@ from typing import Any
 from residency.artifact import StageFile, read_manifest
 from residency.data import parts
 from residency.data.passport import Entry
+from residency.data.selection import KINDS, selected
 from residency.data.settings import CorpusSettings
-from residency.data.synthesis_settings import EntitiesSettings, GenerateSettings, TemplatesSettings
+from residency.data.synthesis_settings import (
+    EntitiesSettings,
+    GenerateSettings,
+    Selection,
+    TemplatesSettings,
+)
 from residency.data.synthesis_templates import instructions
 from residency.data.synthesis_text import Terms, candidates, nouns, sections, sentences, stands_alone
 from residency.data.user_function import load
@@ -33,16 +40,26 @@ def write(settings: CorpusSettings, stage: StageFile, path: Path) -> Path:
         ResidencyError: rows that the method cannot use, a file of terms or a function that is not there.
     """
     if not path.exists():
-        beside = path.with_suffix(".part.jsonl")
+        beside, left_out = path.with_suffix(".part.jsonl"), Counter[str]()
         with beside.open("wb") as file:
-            for row in rows(settings, stage):
+            for row in rows(settings, stage, left_out):
                 file.write(parts.dump(row))
+        parts.note(_notes(path), left_out)
         beside.replace(path)
     return path
 
 
-def rows(settings: CorpusSettings, stage: StageFile) -> Iterator[Row]:
-    """The rows, in the order of those that they are made of."""
+def left_out(path: Path) -> Counter[str]:
+    """Rows of the other corpus of which `write` made nothing, by reason."""
+    return Counter(parts.noted(_notes(path))) if _notes(path).exists() else Counter()
+
+
+def _notes(path: Path) -> Path:
+    return path.with_suffix(".left_out.json")
+
+
+def rows(settings: CorpusSettings, stage: StageFile, left_out: Counter[str]) -> Iterator[Row]:
+    """The rows, in the order of those that they are made of; what gives none is counted."""
     corpus, *like = (stage.parents[f"corpus:{name}"] for name in settings.made_of)
     synthesis, seed = settings.synthesis, settings.seed
     assert seed is not None, "the planner fills the seed in"
@@ -50,6 +67,10 @@ def rows(settings: CorpusSettings, stage: StageFile) -> Iterator[Row]:
         yield from _by_templates(synthesis, corpus, seed)
     elif isinstance(synthesis, EntitiesSettings):
         yield from _about_entities(synthesis, corpus, like[0] if like else corpus)
+    elif isinstance(synthesis, Selection):
+        method = f"{synthesis.told} of {settings.made_of[0]}"
+        for row, made in selected(synthesis, _load(corpus, KINDS[synthesis.kind]), left_out, corpus.name):
+            yield _made(row["id"], made.pop("id"), method) | made
     else:
         assert synthesis is not None
         yield from _by_model(synthesis, corpus, stage.parents.get("writer"), seed)

@@ -93,7 +93,52 @@ class GenerateSettings(Settings):
         return self
 
 
+class BestSettings(Settings):
+    """Dialogues with the best replies of a ranking (rejection sampling, arXiv:2307.09288), or with the reasoning of a
+    search tree that ends right. Replies that were cut off are left out."""
+
+    kind: Literal["best"]
+    top: Count = 1
+    """At most so many replies to each prompt."""
+    least: float | None = None
+    """Lowest score of a reply that is taken; of a path in a tree the mean value of its steps."""
+
+    @property
+    def told(self) -> str:
+        """How the text was made, for the passport."""
+        return "best replies"
+
+
+class PairsOfSettings(Settings):
+    """Preference pairs: the best against the worst reply of a ranking, or the best against the worst step from one
+    point of a search tree, each behind the reasoning up to there (step-wise DPO, arXiv:2406.18629)."""
+
+    kind: Literal["pairs"]
+    margin: Annotated[float, Field(ge=0)] = 0.0
+    """Scores, or values of steps, that differ by less make no pair; nor do equal ones."""
+
+    @property
+    def told(self) -> str:
+        """How the text was made, for the passport."""
+        return "pairs of replies"
+
+
+class StepsSettings(Settings):
+    """The paths of a search tree, each step with its value: for a process reward model."""
+
+    kind: Literal["steps"]
+    visits: Count = 1
+    """A path stops before a step that fewer simulations have passed: its value would be a guess."""
+
+    @property
+    def told(self) -> str:
+        """How the text was made, for the passport."""
+        return "steps with values"
+
+
+Selection = BestSettings | PairsOfSettings | StepsSettings
+"""Rows chosen from what a `sample` or `tree` stage wrote, or from ranked replies of any origin."""
 Synthesis = Annotated[
-    TemplatesSettings | EntitiesSettings | GenerateSettings,
+    TemplatesSettings | EntitiesSettings | GenerateSettings | Selection,
     Field(discriminator="kind"),
 ]

@@ -62,7 +62,8 @@ def run(plan: Plan, *, verify: bool = False) -> None:
 
 
 def build_corpora(plan: Plan) -> None:
-    """Bring only the corpora of the plan to their artifacts, before any accelerator is held.
+    """Bring only the corpora of the plan to their artifacts, before any accelerator is held; not those that are made
+    of what a stage writes.
 
     Raises:
         ResidencyError: as `run`.
@@ -71,7 +72,8 @@ def build_corpora(plan: Plan) -> None:
         _prepare(plan)
         with Progress(plan.paths.events, plan) as progress:
             for stage in plan.stages.values():
-                if stage.kind == "corpus":
+                made_of = (plan.stages[parent] for parent in stage.parents.values())
+                if stage.kind == "corpus" and all(parent.finished for parent in made_of):
                     _bring(plan, stage, progress, verify=False)
 
 

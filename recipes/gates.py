@@ -4,13 +4,14 @@ Publishing, tracking and licences are judged again where they happen, from manif
 
 from __future__ import annotations
 
-from residency.artifact import read_manifest
+from residency.artifact import WRITING, read_manifest
 from residency.data.passport import (
     Entry,
     contradiction,
     forbidden,
     is_remote,
     of_corpus,
+    of_replies,
 )
 from residency.data.settings import CorpusSettings
 from residency.errors import Exit, ResidencyError
@@ -50,7 +51,7 @@ def planned(plan: Plan, stage: PlannedStage) -> list[Entry]:
             found += read_manifest(directory).passport
     for parent in stage.parents.values():
         found += [entry for entry in planned(plan, plan.stages[parent]) if entry not in found]
-    return found
+    return [of_replies(stage.name, stage.settings["from"], found)] if stage.kind in WRITING else found
 
 
 def _of_corpus(plan: Plan, stage: PlannedStage) -> Entry:
@@ -61,7 +62,11 @@ def _of_corpus(plan: Plan, stage: PlannedStage) -> Entry:
 
 def _made_from(plan: Plan, stage: PlannedStage, settings: CorpusSettings) -> list[Entry]:
     """Entries of what a synthetic corpus is made of, the writing model's among them."""
-    made_of = [_of_corpus(plan, plan.stages[f"corpus-{name}"]) for name in settings.made_of]
+    made_of = [
+        entry
+        for name in settings.made_of
+        for entry in planned(plan, plan.stages[plan.corpus(name, f"corpora.{stage.name}")])
+    ]
     for directory, _ in stage.outside.values():
         if (directory / "manifest.json").exists():
             made_of += read_manifest(directory).passport

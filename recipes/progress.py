@@ -55,9 +55,13 @@ class Progress:
         if not step or not self.current:
             return
         share = step["step"] / step["steps"]
-        line = (
-            f"{self.current.name:{self.width}}  step {step['step']:>5}/{step['steps']}  "
+        learnt = (
             f"loss {_number(step['loss'])}  {step['tokens_per_second'] or 0:>7,} tokens/s  "
+            if "loss" in step
+            else ""
+        )
+        line = (
+            f"{self.current.name:{self.width}}  step {step['step']:>5}/{step['steps']}  {learnt}"
             f"{_clock(step['seconds_left'])} left"
         )
         if self.live:
@@ -122,6 +126,15 @@ def _summary(stage: PlannedStage) -> str:
             return f"{measured.get('tokens', 0):,} tokens in {measured.get('rows', 0):,} rows"
         case "pairs":
             return f"{measured.get('pairs', 0):,} pairs"
+        case "sample":
+            best = f", mean score {measured['mean_score']:.3f}, best {measured['best_score']:.3f}"
+            told = f"{measured['replies']:,} replies to {measured['prompts']:,} prompts"
+            return told + (best if measured["mean_score"] is not None else "")
+        case "tree":
+            return (
+                f"{measured['nodes']:,} steps for {measured['prompts']:,} prompts, "
+                f"{measured['solved_share']:.1%} solved"
+            )
         case "evaluate":
             scores = {name: task["value"] for name, task in measured.get("tasks", {}).items()}
             return "  ".join(f"{name} {value:.3f}" for name, value in scores.items())

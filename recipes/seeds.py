@@ -11,11 +11,11 @@ import os
 import shutil
 
 from residency.artifact import RunPaths
-from residency.recipes import chain
+from residency.recipes import chain, plan_order
 from residency.recipes.plan import Plan
 from residency.recipes.schema import Recipe, ScratchBase
 from residency.recipes.words import plain_console
-from residency.train.settings import TrainingStage
+from residency.train.settings import TrainingStage, WritingStage
 
 
 def plans(plan: Plan) -> dict[int, Plan]:
@@ -30,7 +30,7 @@ def with_seed(recipe: Recipe, seed: int) -> Recipe:
     """The recipe whose training draws from another seed, where a stage has none of its own."""
     stages = {
         name: stage.model_copy(update={"seed": seed})
-        if isinstance(stage, TrainingStage) and stage.seed is None
+        if isinstance(stage, TrainingStage | WritingStage) and stage.seed is None
         else stage
         for name, stage in recipe.stages.items()
     }
@@ -80,7 +80,9 @@ def adopt_corpora(plan: Plan, other: Plan) -> None:
     for name, stage in other.stages.items():
         made = plan.stages[name]
         if stage.kind == "corpus" and made.finished and not stage.finished:
-            assert stage.identity == made.identity, name
+            if stage.identity != made.identity:  # made of a stage's replies, which go by the seed
+                assert plan_order.writers_of(plan.recipe, name.removeprefix("corpus-")), name
+                continue
             beside = stage.artifact.with_name(f".{stage.artifact.name}")
             shutil.rmtree(beside, ignore_errors=True)
             shutil.copytree(made.artifact, beside, copy_function=_link)
