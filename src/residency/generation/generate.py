@@ -33,6 +33,7 @@ from residency.generation.writer import Writer
 
 WRITER = 1  # raise when replies change: it is part of the records' key
 TOKENS_PER_BATCH = {"cpu": 8192, "cuda": 65536}  # prompt and reply; what their keys and values may take
+TOKENS_FOR_VLLM = 4 * 2**20  # it schedules them itself, best with many at hand
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,13 @@ def backend(model: Any = None) -> str:
     """`vllm` where it is installed and a GPU is there, else `transformers`, which also runs adapters."""
     adapter = hasattr(model, "get_base_model")
     return "vllm" if torch.cuda.is_available() and find_spec("vllm") and not adapter else "transformers"
+
+
+def tokens_per_batch() -> int:
+    """Tokens of prompts and replies that this process does well to write at a time."""
+    if backend() == "vllm":
+        return TOKENS_FOR_VLLM
+    return TOKENS_PER_BATCH["cuda" if torch.cuda.is_available() else "cpu"]
 
 
 def end_tokens(model: Any, tokenizer: Any) -> list[int]:
