@@ -195,6 +195,22 @@ def chat(
 
 
 @app.command()
+def rank(
+    replies: Annotated[
+        Path,
+        typer.Argument(help="Directory of a finished sample stage, or a JSONL file of prompts and replies."),
+    ],
+    rankings: Annotated[Path, typer.Argument(help="JSONL file that the rankings are added to.")],
+    port: Annotated[int, typer.Option("--port", help="Port on this machine.")] = 8765,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of the orders in which things are shown.")] = 0,
+) -> None:
+    """Open a local page on which clinicians rank replies blind; a reward stage learns from the file."""
+    from residency.data.ranking.server import serve
+
+    serve(replies, rankings, port=port, seed=seed)
+
+
+@app.command()
 def stage(
     attempt: Annotated[Path, typer.Argument(help="Attempt directory of a stage without ranks.")],
 ) -> None:

@@ -1,0 +1,132 @@
+"""What is to be ranked, and the rankings so far: an append-only JSONL file that a `reward` stage reads as it is.
+
+A line is one ranking of one rater: `prompt`, `responses` in the order of the source, `ranks` (1 is best, equal ones
+share a rank), and `item`, `rater`, `shown` (the order on the rater's page), `seconds`, `note`. A rater who cannot judge
+leaves `ranks` out and is not asked again; such lines stand in `<file>.skipped.jsonl`."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from random import Random
+
+from residency.data.faults import Problem
+from residency.data.fields import Row, RowError, messages, texts
+from residency.data.json_rows import json_lines
+from residency.errors import ResidencyError
+
+REPLIES = ("replies", "responses", "answers")
+FEWEST = 2  # replies that can be ranked
+MOST = 9
+
+
+class Book:
+    """Items and rankings. One process writes; threads may share it.
+
+    Attributes:
+        items: by id, in the order of the source: `prompt` (messages) and `responses`.
+        left_out: rows without two different replies, or with too many of them.
+    """
+
+    def __init__(self, source: Path, rankings: Path, seed: int = 0) -> None:
+        """Read the items of `source` (a JSONL file, or the directory of a `sample` stage) and what is ranked already.
+
+        Raises:
+            ResidencyError: a file that is not there or cannot be read, no row that can be ranked, or rankings of
+                another source.
+        """
+        self.rankings, self.seed = rankings, seed
+        self.skipped = rankings.with_suffix(".skipped.jsonl")
+        self.items: dict[str, Row] = {}
+        self.left_out = 0
+        for row in _read(source / "train.jsonl" if source.is_dir() else source):
+            self._add(row)
+        if not self.items:
+            raise ResidencyError(
+                f"{source} holds no prompt with {FEWEST} to {MOST} different replies",
+                cure=f"Give rows with prompt and {' or '.join(REPLIES)}",
+            )
+        self._lock = threading.Lock()
+        self.rows = list(_read(rankings)) if rankings.exists() else []
+        passed = list(_read(self.skipped)) if self.skipped.exists() else []
+        self.judged = {(row["rater"], row["item"]) for row in [*self.rows, *passed]}
+        if strangers := {item for _, item in self.judged} - self.items.keys():
+            raise ResidencyError(
+                f"{rankings} holds rankings of {sorted(strangers)[0]}, which {source} does not have",
+                cure="Give another file for these rankings",
+            )
+
+    def _add(self, row: Row) -> None:
+        key = next((name for name in REPLIES if name in row), None)
+        if key is None:
+            raise ResidencyError(f"row {row['id']}: no {', '.join(REPLIES)}", cure="Give the replies to rank")
+        try:
+            prompt, replies = messages(row, "prompt", role="user"), texts(row, key, row[key], least=1)
+        except RowError as error:
+            raise ResidencyError(str(error)) from error
+        distinct = list(dict.fromkeys(replies))
+        if not FEWEST <= len(distinct) <= MOST:
+            self.left_out += 1
+            return
+        if str(row["id"]) in self.items:
+            raise ResidencyError(f"row {row['id']}: two rows have this id", cure="Give each its own")
+        self.items[str(row["id"])] = {"prompt": prompt, "responses": distinct}
+
+    def next_for(self, rater: str) -> str | None:
+        """The first item that a rater has not judged; each has an order of their own. None: all are judged."""
+        order = Random(f"{self.seed} {rater}").sample(list(self.items), len(self.items))
+        return next((item for item in order if (rater, item) not in self.judged), None)
+
+    def shown(self, rater: str, item: str) -> list[int]:
+        """Places of an item's replies in the order that a rater sees."""
+        count = len(self.items[item]["responses"])
+        return Random(f"{self.seed} {rater} {item}").sample(range(count), count)
+
+    def done_by(self, rater: str) -> int:
+        """Items that a rater has judged."""
+        return sum(one == rater for one, _ in self.judged)
+
+    def rank(self, rater: str, item: str, ranks: list[int] | None, *, seconds: float, note: str = "") -> None:
+        """Keep a ranking: the rank of each reply in the order that was shown; None where the rater cannot judge.
+
+        Raises:
+            ResidencyError: an item that does not exist, ranks that do not fit, or an item that was judged before.
+        """
+        if item not in self.items:
+            raise ResidencyError(f"no item {item}")
+        shown, known = self.shown(rater, item), self.items[item]
+        row: Row = {"item": item, "rater": rater, "shown": shown, "seconds": round(seconds, 1), "note": note}
+        if ranks is not None:
+            if len(ranks) != len(shown) or not all(1 <= rank <= len(shown) for rank in ranks):
+                raise ResidencyError(f"item {item}: {ranks} are no ranks of {len(shown)} replies")
+            placed = dict(zip(shown, ranks, strict=True))
+            in_order = [placed[place] for place in range(len(shown))]
+            row = {"id": f"{item}/{rater}", "cluster": item, **known, "ranks": in_order, **row}
+        with self._lock:
+            if (rater, item) in self.judged:
+                raise ResidencyError(f"item {item} was judged by {rater} already")
+            _append(self.rankings if ranks is not None else self.skipped, row)
+            self.judged.add((rater, item))
+            if ranks is not None:
+                self.rows.append(row)
+
+
+def _read(path: Path) -> Iterator[Row]:
+    if not path.is_file():
+        raise ResidencyError(f"no file {path}", cure="Give a JSONL file or the directory of a sample stage")
+    for number, row in json_lines(path):
+        if isinstance(row, Problem):
+            raise ResidencyError(f"{path}:{number}: {row.what}", cure="Mend or remove this line")
+        yield {"id": number, **row}
+
+
+def _append(path: Path, row: Row) -> None:
+    """A line that is on the disk before the rater sees the next item."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("ab") as file:
+        file.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
