@@ -127,13 +127,14 @@ def _summary(stage: PlannedStage) -> str:
         case "pairs":
             return f"{measured.get('pairs', 0):,} pairs"
         case "sample":
-            best = f", mean score {measured['mean_score']:.3f}, best {measured['best_score']:.3f}"
             told = f"{measured['replies']:,} replies to {measured['prompts']:,} prompts"
-            return told + (best if measured["mean_score"] is not None else "")
+            if measured["mean_score"] is None:
+                return told
+            return f"{told}, mean score {measured['mean_score']:.3f}, best {measured['best_score']:.3f}"
         case "tree":
             return (
                 f"{measured['nodes']:,} steps for {measured['prompts']:,} prompts, "
-                f"{measured['solved_share']:.1%} solved"
+                f"{measured['solved']:,} solved"
             )
         case "evaluate":
             scores = {name: task["value"] for name, task in measured.get("tasks", {}).items()}
