@@ -6,6 +6,7 @@ where padding and stop token are the same. Here the tokens are named: the last o
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from types import MethodType
 from typing import Any
 
@@ -29,7 +30,20 @@ def _forward(
     self: Any, input_ids: torch.Tensor, rows: torch.Tensor, ends: torch.Tensor, **_: Any
 ) -> SequenceClassifierOutput:
     hidden = self.base_model(input_ids=input_ids, use_cache=False).last_hidden_state
-    return SequenceClassifierOutput(logits=self.score(hidden[rows, ends]).squeeze(-1).float())
+    named = hidden[rows, ends].to(next(self.score.parameters()).dtype)
+    return SequenceClassifierOutput(logits=self.score(named).squeeze(-1).float())
+
+
+def padded(rows: Sequence[tuple[list[int], list[int]]], device: Any = None) -> dict[str, torch.Tensor]:
+    """Rows of ids, and the places of the tokens to score in each, as the forward pass takes them."""
+    ids = torch.nn.utils.rnn.pad_sequence([torch.tensor(ids) for ids, _ in rows], batch_first=True)
+    numbers = [number for number, (_, ends) in enumerate(rows) for _ in ends]
+    places = [end for _, ends in rows for end in ends]
+    return {
+        "input_ids": ids.to(device),
+        "rows": torch.tensor(numbers).to(device),
+        "ends": torch.tensor(places).to(device),
+    }
 
 
 def start_head(model: Any, seed: int) -> None:
@@ -37,11 +51,12 @@ def start_head(model: Any, seed: int) -> None:
 
     Call it before adapters are added. With ZeRO-3 the weights lie in shards.
     """
-    from deepspeed.zero import GatheredParameters
+    import deepspeed
 
     weight = model.score.weight
     shape = getattr(weight, "ds_shape", weight.shape)
     drawn = torch.randn(shape, generator=torch.Generator().manual_seed(seed)) / (shape[-1] + 1) ** 0.5
-    with torch.no_grad(), GatheredParameters([weight], modifier_rank=0, enabled=hasattr(weight, "ds_id")):
+    whole = deepspeed.zero.GatheredParameters([weight], modifier_rank=0, enabled=hasattr(weight, "ds_id"))
+    with torch.no_grad(), whole:
         if weight.numel():
             weight.copy_(drawn)

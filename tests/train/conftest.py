@@ -31,7 +31,9 @@ STAGES: dict[str, dict[str, Any]] = {
     "cpt": {"kind": "cpt", "mixture": {"texts": 1}, "tokens": 3000, "learning_rate": 3e-3},
     "sft": {"kind": "sft", "mixture": {"dialogues": 1}, "epochs": 2, "learning_rate": 3e-3},
     "preference": {"kind": "preference", "corpus": "pairs", "learning_rate": 1e-3},
+    "reward": {"kind": "reward", "corpus": "pairs", "held_out": "ranked", "learning_rate": 1e-3},
 }
+UNTRAINED = ("vocab", "merge", "export", "sample", "tree")  # kinds of stages that train nothing
 COMMON = {"max_length": 64, "batch_size": 4, "save_every": 2}
 
 
@@ -62,6 +64,21 @@ def pairs() -> Iterator[dict[str, Any]]:
         }
 
 
+def ranked() -> Iterator[dict[str, Any]]:
+    """Two to four answers to one question, with scores; two of them may be equally good."""
+    for number in range(10):
+        answers = [*(SIGNS[(number + place) % 6] for place in range(1 + number % 3)), "no"]
+        scores = [3.0, 1.0, 1.0][: len(answers) - 1] + [0.0]
+        yield {"prompt": f"{ORGANS[number % 5]} and {number}?", "responses": answers, "scores": scores}
+
+
+def steps() -> Iterator[dict[str, Any]]:
+    """An answer in one to three steps."""
+    for number in range(12):
+        told = [f"{ORGANS[number % 5]} is ill", f"so {SIGNS[number % 6]}", "no"][: 1 + number % 3]
+        yield {"prompt": f"{number}?", "steps": told, "values": [1.0, 0.75, 0.0][: len(told)]}
+
+
 def said(role: str, content: str) -> dict[str, str]:
     return {"role": role, "content": content}
 
@@ -75,6 +92,8 @@ class World:
         self.events = RunPaths(self.run).events
         self.evaluation: dict[str, Any] = {}
         """Block of the recipe; empty unless a test fills it."""
+        self.synthesis: dict[str, Any] = {}
+        """Corpora that are made of others, likewise."""
 
     def recipe(self, stages: dict[str, dict[str, Any]], engine: dict[str, Any]) -> Path:
         """Write a recipe (JSON is YAML) whose stages stand on the tiny defaults above; returns its file."""
@@ -89,12 +108,15 @@ class World:
             "tokenizer": ["texts"],
         }
         filled = {
-            name: COMMON | STAGES.get(str(own.get("kind", name)), {}) | own for name, own in stages.items()
+            name: own
+            if own.get("kind") in UNTRAINED
+            else COMMON | STAGES.get(own.get("kind", name), {}) | own
+            for name, own in stages.items()
         }
         recipe = {
             "name": "tiny",
             "base": {"scratch": shape},
-            "corpora": corpora,
+            "corpora": corpora | self.synthesis,
             "stages": filled,
             "engine": {"zero": 2, "processes": 2} | engine,
             "evaluation": self.evaluation,
@@ -132,7 +154,9 @@ class World:
         """Run training stages one after another; returns the last one's artifact."""
         plan = self.plan(stages, **engine)
         for name in stages:
-            if not plan.stages[name].finished:
+            if not plan.stages[name].has_ranks:
+                self._bring(plan, name)
+            elif not plan.stages[name].finished:
                 attempt = self.attempt(plan, name)
                 processes = plan.stages[name].execution["engine"]["processes"]
                 log = plan.paths.logs / f"{name}.log"
@@ -166,7 +190,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def made(tmp_path_factory: pytest.TempPathFactory, server: Path) -> World:
     """Base, corpora and tokens of all stages; not to be changed."""
     root = tmp_path_factory.mktemp("made")
-    for make in (texts, dialogues, pairs):
+    for make in (texts, dialogues, pairs, ranked, steps):
         (root / f"{make.__name__}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in make()))
     world = World(root, root, server)
     plan = world.plan({name: {} for name in STAGES})

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -19,7 +18,7 @@ from residency.data.tokenizer import load_tokenizer
 from residency.errors import ResidencyError
 from residency.model import base_of, load_weights
 from residency.train.lora import whole_weights
-from residency.train.score_head import score_at
+from residency.train.score_head import padded, score_at
 
 TOKENS_AT_ONCE = 16384  # with padding
 
@@ -62,6 +61,7 @@ class RewardModel:
 
                 model = PeftModel.from_pretrained(model, str(adapter)).merge_and_unload()
         self.window = getattr(model.config, "max_position_embeddings", None)
+        model.score.float()  # bfloat16 would round scores to two or three digits
         self.model = score_at(model.to(self.device).eval().requires_grad_(False))
 
     def score(
@@ -124,18 +124,6 @@ class RewardModel:
             for place in places:
                 found[place] = [next(scores) for _ in rows[place][1]]
         return found
-
-
-def padded(rows: Sequence[tuple[list[int], list[int]]], device: Any = None) -> dict[str, torch.Tensor]:
-    """Rows of ids and the tokens to score in each, as `residency.train.score_head` takes them."""
-    ids = torch.nn.utils.rnn.pad_sequence([torch.tensor(ids) for ids, _ in rows], batch_first=True)
-    numbers = [number for number, (_, ends) in enumerate(rows) for _ in ends]
-    places = [end for _, ends in rows for end in ends]
-    return {
-        "input_ids": ids.to(device),
-        "rows": torch.tensor(numbers).to(device),
-        "ends": torch.tensor(places).to(device),
-    }
 
 
 def _batches(lengths: list[int]) -> Iterator[list[int]]:

@@ -26,6 +26,9 @@ class RewardSettings(Optimisation):
     """Corpus that its accuracy is measured on; the held-out rows of `corpus` unless given."""
     centre: Annotated[float, Field(ge=0)] = 0.0
     """Weight of the squared sum of the scores of a pair, which keeps scores around zero (arXiv 2312.09244)."""
+    margin: Annotated[float, Field(ge=0)] = 1.0
+    """Weight of the margins by which one reply shall beat another (arXiv 2307.09288, section 3.2.2), where rows carry
+    any: the `margin` of a pair, or the difference of two replies' `scores`."""
     epochs: Annotated[float, Field(gt=0)] = 1.0
     """Passes over the corpus."""
     limit: Count | None = None
@@ -128,4 +131,12 @@ class RlSettings(Optimisation):
     def _whole_groups(self) -> RlSettings:
         if self.batch_size % self.replies:
             raise ValueError(f"batch_size {self.batch_size} is not a multiple of replies {self.replies}")
+        return self
+
+    @model_validator(mode="after")
+    def _policy_is_its_weights(self) -> RlSettings:
+        if self.lora and self.lora.dropout:
+            raise ValueError("lora.dropout must be 0: with dropout the reference is not the parent")
+        if self.prompt_tuning:
+            raise ValueError("prompt_tuning is not for rl: use lora")
         return self

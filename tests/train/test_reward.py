@@ -1,0 +1,40 @@
+"""Reward models on two ranks: what they leave, with adapters too."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from safetensors.torch import load_file
+
+from residency import events
+from residency.artifact import read_manifest
+from residency.data.tokenizer import template_digest, template_of, tokenizer_digest
+from residency.train.rewards.model import RewardModel
+
+if TYPE_CHECKING:
+    from tests.train.conftest import World
+
+pytestmark = pytest.mark.slow
+PROMPT = [{"role": "user", "content": "liver 5?"}]
+
+
+def test_a_reward_model_learns_pairs_and_is_measured_on_rankings(world: World) -> None:
+    artifact = world.train("reward", {"epochs": 10.0}, zero=3)
+    manifest = read_manifest(artifact)
+    measured, config = manifest.measured, json.loads((artifact / "config.json").read_text())
+    print(measured)
+    assert config["architectures"] == ["LlamaForSequenceClassification"]
+    assert (len(config.get("id2label", {})), measured["form"]) == (1, "ranked")
+    assert load_file(artifact / "model.safetensors")["score.weight"].shape == (1, 32)
+    assert measured["tokenizer_digest"] == tokenizer_digest(artifact)
+    assert measured["template_digest"] == template_digest(template_of(artifact))
+    assert (measured["held_out_pairs"], measured["held_out_prompts"]) == (28, 10)
+    assert measured["held_out_low"] < measured["held_out_accuracy"] <= measured["held_out_high"]
+    steps = [event for event in events.read(world.events) if event["event"] == "step"]
+    assert steps[-1]["rewards/accuracies"] > 0.9
+    assert steps[-1]["rewards/margins"] > steps[0]["rewards/margins"]
+    good, bad = RewardModel(artifact).score([PROMPT] * 2, ["pain", "no no"])
+    assert good > bad
