@@ -1,4 +1,4 @@
-"""What weights a directory holds, read from the headers of its safetensors files. No torch here, and no weights read."""
+"""What weights a directory holds, read from the headers of its safetensors files. No torch here."""
 
 from __future__ import annotations
 

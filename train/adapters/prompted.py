@@ -23,11 +23,13 @@ class PromptedModel(PeftModelForCausalLM):
     _gathered: torch.Tensor | None = None
 
     def forward(self, input_ids: torch.Tensor, **inputs: Any) -> Any:
-        """`input_ids` `[rows, length]`, negative where a virtual token stands; the rest as the frozen model takes it."""
+        """`input_ids` `[rows, length]`, negative where a virtual token stands; the rest as the model takes it."""
         prompt = self.prompt_encoder["default"].embedding
         return self.base_model(inputs_embeds=embed(input_ids, self.word_embeddings, prompt), **inputs)
 
-    def save_pretrained(self, directory: str, *, state_dict: dict[str, Any] | None = None, **how: Any) -> None:
+    def save_pretrained(
+        self, directory: str, *, state_dict: dict[str, Any] | None = None, **how: Any
+    ) -> None:
         """As peft, but from `state_dict`, where ZeRO-3 has gathered what no rank holds alone."""
         self._gathered = (state_dict or {}).get(PROMPT)
         super().save_pretrained(directory, state_dict=state_dict, **how)

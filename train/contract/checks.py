@@ -1,0 +1,98 @@
+"""All checks of a stage, in the order in which a fault explains most."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from residency.artifact import StageFile, read_manifest
+from residency.data import passport
+from residency.errors import Exit, ResidencyError
+from residency.model import base_of
+from residency.train.adapters.rules import check_adapter, check_quantised, check_window
+from residency.train.contract import files, lineage, words
+from residency.weights import fingerprint
+
+
+def check(stage: StageFile) -> None:
+    """What the parents of a stage with ranks left fits together, and fits what it will do.
+
+    Raises:
+        ResidencyError: whatever does not, or a tracker elsewhere that the data's passport forbids.
+    """
+    model, tokens = stage.parents["model"], stage.parents["tokens"]
+    for parent in stage.parents.values():
+        files.check_whole(stage.name, parent)
+    if "adapter" in stage.settings:
+        check_adapter(stage, base_of(model)[1])
+        check_quantised(f"stages.{stage.name}", stage.settings, stage.execution["engine"]["zero"])
+    files.check_weights(stage.name, model)
+    words.check_tokenizer(stage)
+    words.check_special(f"stage {stage.name}", model)
+    words.check_template(stage)
+    _check_room(stage, tokens)
+    for role in stage.parents:
+        if role.startswith("reward:"):
+            files.check_weights(stage.name, stage.parents[role], scores=True)
+            words.check_reward(stage, role)
+    if "reference" in stage.parents:
+        check_reference(
+            stage, fingerprint(stage.parents["reference"]), lineage.name_of(stage.parents["reference"])
+        )
+    lineage.check_passport(stage.name, model)
+    _check_trackers(stage, tokens)
+
+
+def check_models(stage: StageFile) -> None:
+    """The models that a stage without ranks starts from are whole language models, their adapters on their own bases.
+
+    Raises:
+        ResidencyError: something is not so.
+    """
+    for role, parent in stage.parents.items():
+        files.check_whole(stage.name, parent)
+        if role == "model" or role.startswith("model:"):
+            files.check_weights(stage.name, parent)
+            words.check_special(f"stage {stage.name}", parent)
+            lineage.check_passport(stage.name, parent)
+
+
+def check_reference(stage: StageFile, found: str, of: str) -> None:
+    """The reference of preference training and of reinforcement is the parent, exactly.
+
+    Args:
+        found: fingerprint (`residency.weights.fingerprint`) of the reference's weights.
+        of: what the reference is called in the message.
+
+    Raises:
+        ResidencyError: it is another model.
+    """
+    model = stage.parents["model"]
+    if found != fingerprint(model):
+        raise ResidencyError(
+            f"stage {stage.name}: the reference is {of}, not the parent, {lineage.name_of(model)}: the first "
+            "loss would not be ln 2",
+            cure=f"Start from {of}, or remove the reference: the parent is taken",
+        )
+
+
+def _check_room(stage: StageFile, tokens: Path) -> None:
+    """Rows fit the model's window, their ids its embedding."""
+    model, manifest = stage.parents["model"], read_manifest(tokens)
+    config = files.config_of(model)
+    check_window(f"stages.{stage.name}", stage.settings, config.get("max_position_embeddings"))
+    highest = manifest.measured.get("highest_token")
+    if highest is not None and highest >= config["vocab_size"]:
+        raise ResidencyError(
+            f"stage {stage.name}: {manifest.stage} holds token {highest}, "
+            f"the model's embedding has {config['vocab_size']} rows",
+            cure="The tokenizer has tokens that the model does not know: use the model's own",
+        )
+
+
+def _check_trackers(stage: StageFile, tokens: Path) -> None:
+    remote = [tracker for tracker in stage.execution.get("track", []) if passport.is_remote(tracker)]
+    made_of = passport.of_model(stage, read_manifest(tokens).passport)
+    if remote and (reason := passport.forbidden(made_of, "text-logging")):
+        raise ResidencyError(
+            f"stage {stage.name}: track {', '.join(remote)}: {reason}", code=Exit.GATE_REFUSED
+        )
