@@ -22,6 +22,7 @@ Flat = tuple[NDArray[np.uint32], NDArray[np.int64]]
 """Ids of some texts end to end, and how many belong to each."""
 Encode = Callable[[list[str]], Flat]
 NEIGHBOURS = ("{0}", "a{0}b", "a {0} b", " {0}\n{0}{0}", "{0} {0}.")  # where an added token may stand
+NEWEST = 1000  # tokens of the highest ids that are compared
 
 
 def fastest_exact(tokenizer: PreTrainedTokenizerFast, sample: list[str]) -> tuple[str, Encode]:
@@ -110,5 +111,9 @@ def gigatoken(tokenizer: PreTrainedTokenizerFast) -> Encode:
 
 
 def _spellings(tokenizer: PreTrainedTokenizerFast) -> list[str]:
-    """Every added token between different neighbours."""
-    return [form.format(token) for token in tokenizer.get_added_vocab() for form in NEIGHBOURS]
+    """Every added token between different neighbours, and the newest ordinary ones, which may be words that only a
+    tokenizer's `ignore_merges` finds (`residency.train.vocabulary`)."""
+    added = tokenizer.get_added_vocab()
+    newest = sorted(set(tokenizer.get_vocab().values()) - set(added.values()))[-NEWEST:]
+    texts = [form.format(token) for token in added for form in NEIGHBOURS]
+    return texts + [form.format(tokenizer.decode([id])) for id in newest for form in NEIGHBOURS]

@@ -12,6 +12,7 @@ from residency.train.settings import (
     SftSettings,
     TextStage,
     TrainingStage,
+    VocabSettings,
     WritingStage,
 )
 from residency.train.settings.rewards import ModelReward
@@ -27,7 +28,9 @@ def corpora_of(recipe: Recipe, name: str) -> list[str]:
         return stage.mixture.names
     if isinstance(stage, RewardSettings | RlSettings):
         return [stage.corpus, *([stage.held_out] if stage.held_out else [])]
-    if isinstance(stage, PreferenceSettings | WritingStage) or stage.kind == "vocab":
+    if isinstance(stage, VocabSettings):
+        return [stage.corpus, *([stage.terms] if stage.terms in recipe.corpora else [])]
+    if isinstance(stage, PreferenceSettings | WritingStage):
         return [stage.corpus]
     return []
 

@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from residency.artifact import commit, own, read_manifest, read_stage
+from residency.artifact import StageFile, commit, own, read_manifest, read_stage
 from residency.data import passport
 from residency.data.corpus import rows
 from residency.data.tokenizer import train_tokenizer
@@ -24,13 +24,7 @@ def run(attempt: Path) -> Path:
     shutil.rmtree(payload, ignore_errors=True)
     settings = stage.settings
     corpora = [path for role, path in stage.parents.items() if role.startswith("corpus:")]
-
-    def texts() -> Iterator[str]:
-        for corpus in corpora:
-            for row in rows(corpus, "train"):
-                yield row["text"]
-
-    tokenizer = train_tokenizer(texts(), settings["vocabulary"], settings["context"])
+    tokenizer = train_tokenizer(_texts(stage), settings["vocabulary"], settings["context"])
     config = LlamaConfig(
         vocab_size=len(tokenizer),
         hidden_size=settings["width"],
@@ -63,3 +57,13 @@ def run(attempt: Path) -> Path:
     return commit(
         attempt, payload, "model", owner=owner, measured=measured, passport=passport.of_model(stage, learnt)
     )
+
+
+def _texts(stage: StageFile) -> Iterator[str]:
+    """Texts of the tokenizer's corpora, each corpus as often as the settings say."""
+    named = stage.settings["tokenizer"]
+    times = named if isinstance(named, dict) else dict.fromkeys(named, 1)
+    for name, repetitions in times.items():
+        for _ in range(repetitions):
+            for row in rows(stage.parents[f"corpus:{name}"], "train"):
+                yield row["text"]
