@@ -17,11 +17,18 @@ from residency.data.user_function import load
 from residency.errors import ResidencyError
 from residency.recipes import gates, judging
 from residency.recipes.check_steps import check_steps
+from residency.recipes.check_vocabulary import check_vocabulary
 from residency.recipes.plan import Plan, PlannedStage
 from residency.recipes.schema import ScratchBase
 from residency.train.batches import accumulation
 from residency.train.launch import local_processes
-from residency.train.settings import EngineSettings, PreferenceSettings, SftSettings, TrainingStage
+from residency.train.settings import (
+    EngineSettings,
+    PreferenceSettings,
+    SftSettings,
+    TrainingStage,
+    VocabSettings,
+)
 
 
 def check(plan: Plan, *, here: bool = True) -> list[str]:
@@ -39,6 +46,8 @@ def check(plan: Plan, *, here: bool = True) -> list[str]:
     for name, stage in plan.recipe.stages.items():
         if isinstance(stage, TrainingStage):
             notes += _check_training(plan, name, stage, here)
+        if isinstance(stage, VocabSettings):
+            notes += check_vocabulary(plan, name, stage)
     notes += _check_base(plan)
     if here:
         local_processes(plan.recipe.evaluation.processes, "evaluation.processes")

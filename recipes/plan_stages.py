@@ -89,8 +89,9 @@ def add_model(plan: Plan, name: str, stage: ModelStage) -> None:
     """A stage that makes a model without training."""
     parents, source = {"model": stage.parent}, ""
     if isinstance(stage, VocabSettings):
-        parents[f"corpus:{stage.corpus}"] = plan.corpus(stage.corpus, f"stages.{name}")
-        source = _digest(f"stages.{name}.terms", stage.terms)
+        for corpus in corpora_of(plan.recipe, name):
+            parents[f"corpus:{corpus}"] = plan.corpus(corpus, f"stages.{name}")
+        source = "" if stage.terms in plan.recipe.corpora else _digest(f"stages.{name}.terms", stage.terms)
     if isinstance(stage, MergeSettings):
         parents |= {f"model:{other}": other for other in stage.models}
     seeded = isinstance(stage, MergeSettings)

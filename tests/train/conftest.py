@@ -67,9 +67,10 @@ def pairs() -> Iterator[dict[str, Any]]:
 def ranked() -> Iterator[dict[str, Any]]:
     """Two to four answers to one question, with scores; two of them may be equally good."""
     for number in range(10):
-        answers = [*(SIGNS[(number + place) % 6] for place in range(1 + number % 3)), "no"]
-        scores = [3.0, 1.0, 1.0][: len(answers) - 1] + [0.0]
-        yield {"prompt": f"{ORGANS[number % 5]} and {number}?", "responses": answers, "scores": scores}
+        scores = [[1.0, 0.0], [3.0, 1.0, 0.0], [3.0, 1.0, 1.0, 0.0]][number % 3]
+        answers = [SIGNS[(number + place) % 6] for place in range(len(scores) - 1)]
+        question = f"{ORGANS[number % 5]} and {number}?"
+        yield {"prompt": question, "responses": [*answers, "no"], "scores": scores}
 
 
 def steps() -> Iterator[dict[str, Any]]:
