@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from residency.data.synthesis_settings import GenerateSettings
-from residency.model import load
+from residency.model import load, virtual_prompt
 
 
 class Writer:
@@ -24,7 +24,7 @@ class Writer:
         if self.tokenizer.pad_token_id is None:
             self.tokenizer.pad_token = self.tokenizer.eos_token
         longest = getattr(self.model.config, "max_position_embeddings", 2048)
-        self.room = max(1, longest - settings.max_tokens)
+        self.room = max(1, longest - settings.max_tokens - len(virtual_prompt(self.model)))
         torch.manual_seed(seed)
 
     def __call__(self, prompts: list[str]) -> list[str]:
@@ -46,11 +46,17 @@ class Writer:
             max_length=self.room,
             add_special_tokens=not self.tokenizer.chat_template,
         ).to(self.model.device)
+        prompt = torch.tensor(
+            [virtual_prompt(self.model)], dtype=torch.int64
+        )  # before the padding, which is not read
+        before = prompt.expand(len(prompts), -1).to(self.model.device)
+        ids = torch.cat([before, inputs["input_ids"]], dim=1)
+        read = torch.cat([torch.ones_like(before), inputs["attention_mask"]], dim=1)
         sample = self.settings.temperature > 0
         with torch.inference_mode():
             made = self.model.generate(
-                input_ids=inputs["input_ids"],
-                attention_mask=inputs["attention_mask"],
+                input_ids=ids,
+                attention_mask=read,
                 max_new_tokens=self.settings.max_tokens,
                 do_sample=sample,
                 temperature=self.settings.temperature if sample else None,
@@ -58,7 +64,5 @@ class Writer:
                 top_k=None,
                 pad_token_id=self.tokenizer.pad_token_id,
             )
-        replies = self.tokenizer.batch_decode(
-            made[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True
-        )
+        replies = self.tokenizer.batch_decode(made[:, ids.shape[1] :], skip_special_tokens=True)
         return [str(reply).strip() for reply in replies]

@@ -16,7 +16,7 @@ from residency.eval.items import Item, fit
 from residency.eval.prompt import Asked, Row, ask
 from residency.eval.settings import AskedTask, Scorer
 from residency.generation.writer import Writer
-from residency.model import base_of
+from residency.model import base_of, is_prompt, virtual_prompt, with_adapter
 
 if TYPE_CHECKING:
     from residency.eval.likelihood.score import Scored
@@ -46,7 +46,11 @@ class Candidate(Writer):
         _refuse_other_base(adapter, base or _base_of_adapter(adapter), base_of(self.directory)[0])
         name = f"swapped_{self._swaps}"
         self._swaps += 1
-        if isinstance(self.model, PeftModel):
+        if is_prompt(adapter):
+            self.model = with_adapter(self.model, adapter)
+            window = getattr(self.model.config.get_text_config(), "max_position_embeddings", self.max_length)
+            self.max_length = min(self.max_length, window - len(virtual_prompt(self.model)))
+        elif isinstance(self.model, PeftModel):
             before = list(self.model.peft_config)
             self.model.load_adapter(str(adapter), adapter_name=name)
             self.model.set_adapter(name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from residency.errors import ResidencyError
-from residency.model import load
+from residency.model import load, virtual_prompt
 
 LONGEST_REPLY_TOKENS = 256
 
@@ -16,6 +16,7 @@ def chat(directory: Path) -> None:
     Raises:
         ResidencyError: the model has no chat template (it was not fine-tuned on dialogues).
     """
+    import torch
     from transformers import TextStreamer
 
     model, tokenizer = load(directory)
@@ -27,11 +28,18 @@ def chat(directory: Path) -> None:
         messages.append({"role": "user", "content": question})
         inputs = tokenizer.apply_chat_template(
             messages, add_generation_prompt=True, return_tensors="pt", return_dict=True
-        ).to(model.device)
-        output = model.generate(
-            **inputs, max_new_tokens=LONGEST_REPLY_TOKENS, do_sample=False, streamer=streamer
         )
-        reply = tokenizer.decode(output[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+        asked = torch.cat(
+            [torch.tensor([virtual_prompt(model)], dtype=torch.int64), inputs["input_ids"]], dim=1
+        )
+        output = model.generate(
+            input_ids=asked.to(model.device),
+            attention_mask=torch.ones_like(asked).to(model.device),
+            max_new_tokens=LONGEST_REPLY_TOKENS,
+            do_sample=False,
+            streamer=streamer,
+        )
+        reply = tokenizer.decode(output[0, asked.shape[1] :], skip_special_tokens=True)
         messages.append({"role": "assistant", "content": reply.strip()})
 
 

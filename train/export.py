@@ -1,6 +1,7 @@
 """Export: a plain directory that `transformers` loads as it is, with tokenizer, chat template and a model card.
 
-A kept adapter is merged. Runs in the chain's process.
+A kept adapter is merged, in the precision of its base; a learnt prompt is refused. The generation settings name every
+token that ends a reply, the chat template's end of turn among them. Runs in the chain's process.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from typing import Any
 from residency.artifact import commit, own, read_manifest, read_stage, sha256
 from residency.data.passport import Entry, contradiction, forbidden, licence_of
 from residency.model import base_of
+from residency.train import contract
+from residency.train.adapters.merging import copy_beside, merge
 
 CARD = """---
 library_name: transformers
@@ -45,10 +48,15 @@ def run(attempt: Path) -> Path:
     stage, owner, payload = read_stage(attempt), own(attempt), attempt / "payload"
     shutil.rmtree(payload, ignore_errors=True)
     source = stage.parents["model"]
-    if base_of(source)[1]:
-        _merged(source, payload)
+    contract.check_models(stage)
+    base, adapter = base_of(source)
+    if adapter:
+        merge(base, adapter, payload)
+        copy_beside(adapter, payload)
+        copy_beside(base, payload)
     else:
         shutil.copytree(source, payload, ignore=shutil.ignore_patterns("manifest.json"))
+    write_stops(payload)
     manifests = _lineage(source)
     made_of = manifests[-1].passport
     card = CARD.format(
@@ -101,12 +109,12 @@ def _terms(made_of: list[Entry], licence: str | None) -> str:
     return f"Licence: {follows}, which follows from the corpora." if follows else "Licence: not stated."
 
 
-def _merged(source: Path, payload: Path) -> None:
-    from residency.model import load
-
-    model, tokenizer = load(source)
-    model.merge_and_unload().save_pretrained(payload)
-    tokenizer.save_pretrained(payload)
+def write_stops(model: Path) -> None:
+    """Name in a model's generation settings all tokens that end a reply."""
+    path = model / "generation_config.json"
+    written = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    if stops := contract.stop_ids(model):
+        path.write_text(json.dumps(written | {"eos_token_id": stops}, indent=2) + "\n", encoding="utf-8")
 
 
 def _lineage(model: Path) -> list[Any]:

@@ -27,7 +27,6 @@ from residency.train.settings import MergeSettings
 from residency.weights import INDEX, tensors
 
 FILE_BYTES = 2 * 2**30
-WEIGHTS = ("*.safetensors", "*.safetensors.index.json", "manifest.json", "adapter_config.json", "README.md")
 
 
 def run(attempt: Path) -> Path:
@@ -50,12 +49,12 @@ def run(attempt: Path) -> Path:
                 f"stages.{stage.name}: {settings.parent} left no adapter to merge", cure="Remove the stage"
             )
         merging.merge(base, adapter, payload)
-        _beside(adapter, payload)
-        _beside(base, payload)
+        merging.copy_beside(adapter, payload)
+        merging.copy_beside(base, payload)
     else:
         contract.check_alike(stage, [parent, *models])
         payload.mkdir()
-        _beside(models[0], payload)
+        merging.copy_beside(models[0], payload)
         shutil.copyfile(parent / "config.json", payload / "config.json")
         write_weights(payload, _merged(stage, settings, parent, models))
     measured = {
@@ -150,14 +149,6 @@ class _Reader:
                 code=Exit.DIVERGED,
             )
         return tensor
-
-
-def _beside(model: Path, payload: Path) -> None:
-    """Configuration and tokenizer of a model, without its weights."""
-    for path in model.iterdir():
-        if path.is_file() and not any(path.match(pattern) for pattern in WEIGHTS):
-            if not (payload / path.name).exists():
-                shutil.copyfile(path, payload / path.name)
 
 
 def _passport(parent: Path, models: list[Path]) -> list[Entry]:

@@ -32,6 +32,7 @@ from residency.eval.likelihood.float32_head import float32_head
 from residency.eval.likelihood.forward import Forward, masked_attention
 from residency.eval.likelihood.prefixes import shared_prefixes
 from residency.eval.likelihood.sharing import depth_limit, planned
+from residency.model import virtual_prompt
 
 SCORER = 2  # raise when a score changes its meaning: it is part of the records' key
 
@@ -61,6 +62,8 @@ def log_likelihoods(
         ResidencyError: the model answers with something that is no number.
     """
     assert not model.training, "dropout would change the scores"
+    prompt = virtual_prompt(model)
+    items = [[Piece(prompt + each.ids, each.start + len(prompt)) for each in item] for item in items]
     owners = count()
     numbered = [[(next(owners), piece) for piece in item] for item in items]
     with masked_attention(model), float32_head(model) as head:

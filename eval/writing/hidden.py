@@ -10,6 +10,8 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+
+from residency.model import virtual_prompt
 from numpy.typing import NDArray
 
 TOKENS_PER_BATCH = {"cpu": 2048, "cuda": 8192}  # the states of all layers are held at once
@@ -20,6 +22,8 @@ Pool = Literal["mean", "last"]
 def middle_states(model: Any, texts: Sequence[Sequence[int]], pool: Pool) -> NDArray[np.float64]:
     """One embedding for each sequence of token ids, [n, width]: the mean over its tokens, or its last token's state."""
     assert texts and all(len(ids) for ids in texts)
+    if pool == "last":
+        texts = [[*virtual_prompt(model), *ids] for ids in texts]
     base = model.get_base_model() if hasattr(model, "get_base_model") else model
     decoder = base.base_model  # without the output layer; adapters are inside
     layer = model.config.get_text_config().num_hidden_layers // 2

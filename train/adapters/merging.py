@@ -24,6 +24,13 @@ from residency.model import (
 from residency.train.adapters.rules import WRITTEN_OUT
 
 MERGED = "merged-parent"
+NOT_COPIED = (
+    "*.safetensors",
+    "*.safetensors.index.json",
+    "manifest.json",
+    "adapter_config.json",
+    "README.md",
+)
 
 
 def merge(base: Path, adapter: Path, target: Path, precision: str | None = None) -> None:
@@ -47,6 +54,14 @@ def merge(base: Path, adapter: Path, target: Path, precision: str | None = None)
         merged: Any = PeftModel.from_pretrained(model, str(adapter)).merge_and_unload()
         merged.to(resolve_precision(precision or stored_precision(base)))
         merged.save_pretrained(target)
+
+
+def copy_beside(model: Path, payload: Path) -> None:
+    """Configuration and tokenizer of a model that `payload` lacks, without its weights."""
+    for path in model.iterdir():
+        wanted = path.is_file() and not any(path.match(pattern) for pattern in NOT_COPIED)
+        if wanted and not (payload / path.name).exists():
+            shutil.copyfile(path, payload / path.name)
 
 
 def finish(stage: StageFile, attempt: Path, trained: Path, payload: Path) -> None:

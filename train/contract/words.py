@@ -94,9 +94,7 @@ def check_special(place: str, model: Path) -> None:
     Raises:
         ResidencyError: one is not so.
     """
-    known, rows = _all_ids(model), int(config_of(model)["vocab_size"])
-    path = model / "tokenizer_config.json"
-    settings = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    known, rows, settings = _all_ids(model), int(config_of(model)["vocab_size"]), _settings(model)
     for key in ("bos_token", "eos_token", "pad_token", "unk_token"):
         token = settings.get(key)
         token = token.get("content") if isinstance(token, dict) else token
@@ -131,12 +129,30 @@ def check_stop(place: str, model: Path, template: str) -> None:
             )
         _inside(place, model, mark, known[mark], rows)
     behind = text.rpartition(SAID)[2].strip()
-    if not any(behind.startswith(token) for token in known if len(token) > 1):
+    if _turn_end(text, known) is None:
         raise ResidencyError(
             f"{place}: the chat template writes {behind[:20]!r} behind the assistant's words, which is no special token"
             f" of {name_of(model)}: it could not learn where to stop",
             cure="Let the template write the tokenizer's eos_token there",
         )
+
+
+def stop_ids(model: Path) -> list[int]:
+    """Ids that end a reply: the model's and the tokenizer's end of sequence, and the chat template's end of turn."""
+    ends, ids = _stop_ids(model), _all_ids(model)
+    eos = _settings(model).get("eos_token")
+    eos = eos.get("content") if isinstance(eos, dict) else eos
+    template = template_of(model)
+    text = _rendered(template, model) if template else None
+    turn = _turn_end(text, _ids(model)) if text else None
+    ends += [ids[token] for token in (eos, turn) if token in ids]
+    return list(dict.fromkeys(ends))
+
+
+def _turn_end(text: str, added: dict[str, int]) -> str | None:
+    """The added token that stands behind the assistant's words, the longest where one begins with another."""
+    behind = text.rpartition(SAID)[2].strip()
+    return max((token for token in added if token and behind.startswith(token)), key=len, default=None)
 
 
 def _inside(place: str, model: Path, what: str, number: int, rows: int) -> None:
@@ -152,8 +168,7 @@ def _rendered(template: str, model: Path) -> str | None:
     from jinja2 import TemplateError
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-    path = model / "tokenizer_config.json"
-    settings = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    settings = _settings(model)
     tokens = {
         key: value.get("content") if isinstance(value, dict) else value
         for key, value in settings.items()
@@ -174,6 +189,11 @@ def _template(stage: StageFile) -> str | None:
 
 def _tokenizer(model: Path) -> dict[str, Any]:
     return dict(json.loads((model / "tokenizer.json").read_text(encoding="utf-8")))
+
+
+def _settings(model: Path) -> dict[str, Any]:
+    path = model / "tokenizer_config.json"
+    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else {}
 
 
 def _ids(model: Path) -> dict[str, int]:

@@ -30,6 +30,7 @@ from residency.generation.decoding import (
     first_stop,
 )
 from residency.generation.writer import Writer
+from residency.model import virtual_prompt
 
 WRITER = 1  # raise when replies change: it is part of the records' key
 TOKENS_PER_BATCH = {"cpu": 8192, "cuda": 65536}  # prompt and reply; what their keys and values may take
@@ -82,6 +83,8 @@ def draw(writer: Writer, asked: Sequence[Asked], settings: Settings) -> list[Rep
 
         return draw_vllm(writer, asked, settings)
     replies: dict[int, Reply] = {}
+    prompt = virtual_prompt(writer.model)
+    asked = [(prompt + ids, sample) for ids, sample in asked]
     for batch in _batches(asked, settings.max_new_tokens, writer.model.device.type):
         replies.update(zip(batch, _write_batch(writer, [asked[at] for at in batch], settings), strict=True))
     return [replies[at] for at in range(len(asked))]
@@ -89,7 +92,7 @@ def draw(writer: Writer, asked: Sequence[Asked], settings: Settings) -> list[Rep
 
 def backend(model: Any = None) -> str:
     """`vllm` where it is installed and a GPU is there, else `transformers`, which also runs adapters."""
-    adapter = hasattr(model, "get_base_model")
+    adapter = hasattr(model, "get_base_model") or virtual_prompt(model)
     return "vllm" if torch.cuda.is_available() and find_spec("vllm") and not adapter else "transformers"
 
 

@@ -40,12 +40,12 @@ class Writer:
         Raises:
             ResidencyError: an adapter whose base differs, or weights that cannot be read.
         """
-        from residency.model import load
+        from residency.model import load, virtual_prompt
 
         model, made = load(directory, precision=precision, attention=attention, tokenizer=tokenizer)
         model.eval()
         window = getattr(model.config.get_text_config(), "max_position_embeddings", max_length)
-        return cls(model, made, min(max_length, window), directory)
+        return cls(model, made, min(max_length, window - len(virtual_prompt(model))), directory)
 
     def write(
         self,
