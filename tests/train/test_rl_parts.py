@@ -1,0 +1,42 @@
+"""The ledger and the digest of online reinforcement learning, without ranks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from residency.train.reinforcement.digest import digest
+from residency.train.reinforcement.ledger import Ledger
+
+
+def test_a_digest_is_that_of_the_numbers_in_any_layout() -> None:
+    weight = torch.randn(7, 12)
+    whole = digest([weight])
+    assert digest([weight[:3], weight[3:]]) == digest([weight.T]) == whole
+    padded = torch.cat([weight.reshape(-1), torch.zeros(20)])
+    assert digest(torch.split(padded, 10)) == whole
+    assert 0 <= whole < 1 << 64
+
+
+def test_a_digest_tells_one_changed_bit_and_another_type() -> None:
+    weight = torch.randn(1000)
+    changed = weight.clone()
+    changed[17] = torch.nextafter(changed[17], torch.tensor(10.0))
+    assert digest([changed]) != digest([weight])
+    assert digest([weight.bfloat16()]) != digest([weight])
+    assert digest([weight, weight[:1]]) != digest([weight])
+    assert digest([]) == digest([torch.zeros(5), torch.empty(0)]) == 0
+
+
+def test_a_ledger_is_cut_back_to_a_step(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "ledger.jsonl")
+    ledger.cut(3)
+    assert list(ledger.lines()) == []
+    ledger.add({"step": step, "id": f"ä{step}"} for step in (1, 1, 2, 3))
+    with ledger.path.open("a") as file:
+        file.write('{"step": 1, "id"')  # the process was killed here
+    ledger.cut(2)
+    assert [line["id"] for line in ledger.lines()] == ["ä1", "ä1", "ä2"]
+    ledger.add([{"step": 3, "id": "again"}])
+    assert [line["step"] for line in ledger.lines()] == [1, 1, 2, 3]

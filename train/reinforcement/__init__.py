@@ -1,0 +1,1 @@
+"""What online reinforcement learning needs beside its trainer: ledger, watch on held-out prompts, digest."""
