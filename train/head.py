@@ -26,27 +26,36 @@ CHUNK = 32768
 """Columns of the vocabulary at a time in `chunked`."""
 
 
-def choose(asked: str, tokens: int, vocabulary: int) -> Head:
+def choose(asked: str, model: Any, tokens: int) -> Head:
     """The head that `engine.head` asks for, or for `auto` the one that fits the largest forward pass.
 
     Args:
         tokens: most tokens that one forward pass scores; the same number on all ranks.
 
     Raises:
-        ResidencyError: a library that is not installed, or needs a GPU.
+        ResidencyError: a library that is not installed, or needs a GPU, or an adapter on the head.
     """
+    output = causal(model).get_output_embeddings()
+    plain = type(output) is torch.nn.Linear  # an adapter on it works only where the module itself is called
     if asked == "auto":
-        if tokens * vocabulary < LARGE:
+        if not plain or tokens * output.weight.shape[0] < LARGE:
             return "dense"
-        return "cut_cross_entropy" if _usable("cut_cross_entropy") else "chunked"
+        return "cut_cross_entropy" if _usable("cut_cross_entropy") and output.bias is None else "chunked"
     package = {"liger": "liger_kernel", "cut_cross_entropy": "cut_cross_entropy"}.get(asked)
     if package and not _usable(package):
         raise ResidencyError(
             f"engine.head = {asked}: {package.replace('_', '-')} is not installed, or there is no GPU",
             cure="Use auto",
         )
+    if asked in ("chunked", "cut_cross_entropy") and not plain:
+        raise ResidencyError(f"engine.head = {asked}: the head has an adapter", cure="Use dense")
     assert asked in ("dense", "chunked", "liger", "cut_cross_entropy"), asked
     return asked  # type: ignore[return-value]
+
+
+def causal(model: Any) -> Any:
+    """The causal language model inside adapters, if there are any."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
 def _usable(package: str) -> bool:
@@ -54,15 +63,15 @@ def _usable(package: str) -> bool:
 
 
 def attach(model: Any, head: Head) -> None:
-    """Teach a causal language model `model(..., rows=, columns=, targets=)`, which returns log-probabilities `[tokens]`.
+    """Teach a causal language model `model(..., rows=, columns=, targets=)`: log-probabilities `[tokens]`.
 
-    `rows` and `columns` say where the hidden state stands that predicts each of `targets`; columns count from the end
-    of the row, so that a tuned prompt in front moves nothing. Without `targets` the model is what it was. Adapters come
-    after.
+    `rows` and `columns` say where the hidden state stands that predicts each of `targets`. Without `targets` the model
+    is what it was. Adapters around it stay.
 
     Raises:
         ResidencyError: a head with a bias under `cut_cross_entropy`, which knows none.
     """
+    model = causal(model)
     original = model.forward
     bias = getattr(model.get_output_embeddings(), "bias", None)
     if head == "cut_cross_entropy" and bias is not None:

@@ -1,101 +1,134 @@
-"""Preference alignment on pairs with TRL's DPO trainer; the reference is the parent (arXiv 2305.18290).
+"""Preference alignment: DPO and its kin, KTO, SimPO, CPO, ORPO; the reference is the parent.
 
-The reference's log-probabilities are computed once, before the first step, from the very weights that training starts
-from; the first loss is therefore ln 2, and that is asserted. Run by `residency.train.worker` on every rank.
+What the reference says of all replies is computed once, before the first step, from the very weights that training
+starts from; the first step therefore finds no difference, and that is asserted. How replies are laid out in rows, and
+how their log-probabilities are computed, changes the time and not the numbers. Run by `residency.train.worker` on every
+rank.
 """
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Any
 
 import torch
-from datasets import load_from_disk
-from trl import DPOConfig, DPOTrainer
+from transformers import TrainingArguments
 
-from residency.artifact import StageFile
+from residency.artifact import StageFile, read_manifest
 from residency.errors import ResidencyError
+from residency.train import head
+from residency.train.adapters.prepare import prepare
+from residency.train.batches import accumulation
 from residency.train.engine import training_arguments
-from residency.train.lora import prepare
-from residency.train.saving import TiedOnce
-from residency.train.watch import FiniteLoss, FirstStepIsLog2, Watch
+from residency.train.preferences import layouts, references
+from residency.train.preferences.batches import Pairs
+from residency.train.preferences.objective import Objective
+from residency.train.preferences.trainer import FirstStepIsReference, PreferenceTrainer
+from residency.train.settings import EngineSettings
+from residency.train.watch import Watch
 
-
-class PreferenceTrainer(FiniteLoss, TiedOnce, DPOTrainer):
-    """TRL's DPO trainer with the finite-loss guard."""
+SAMPLED = 8
+"""Forward passes by which the layout is chosen."""
 
 
 def build(stage: StageFile, attempt: Path, world_size: int) -> tuple[PreferenceTrainer, Watch]:
-    """Trainer over whole global batches of pairs, shuffled by the stage's seed.
+    """Trainer over whole steps of pairs in an order drawn by the stage's seed.
 
     Raises:
-        ResidencyError: fewer pairs than one global batch, or (ZeRO-3) than two forward passes.
+        ResidencyError: fewer pairs than one step holds.
     """
-    settings = stage.settings
-    pairs = _local_copy(stage.parents["tokens"] / "pairs", attempt / "pairs")
+    settings, objective = stage.settings, Objective(stage.settings)
+    engine = EngineSettings.model_validate(stage.execution["engine"])
+    pairs = Pairs(stage.parents["tokens"] / "pairs", prompts_scored=objective.prompts_scored)
     batch_size = settings["batch_size"]
-    rows = len(pairs) // batch_size * batch_size
-    if not rows:
+    if len(pairs) < batch_size:
         raise ResidencyError(
             f"stages.{stage.name}.batch_size = {batch_size}: the corpus has only {len(pairs)} pairs",
             cure="Lower batch_size",
         )
-    pairs = pairs.shuffle(seed=settings["seed"]).select(range(rows))
-    arguments = training_arguments(stage, attempt, world_size, rows)
-    _refuse_single_pass(stage, rows, arguments["per_device_train_batch_size"] * world_size)
-    arguments |= {
-        "num_train_epochs": settings["epochs"],
-        "warmup_steps": round(settings["warmup"] * settings["epochs"] * rows / batch_size),
-        "save_steps": stage.execution.get("save_every")
-        or max(1, round(settings["epochs"] * rows / batch_size / 4)),
-        "remove_unused_columns": True,
-    }
-    config = DPOConfig(
-        **arguments,
-        beta=settings["beta"],
-        max_length=None,
-        precompute_ref_log_probs=True,
-        data_seed=settings["seed"],
+    micro, _ = accumulation(stage.name, batch_size, engine, world_size)
+    steps = pairs.place(
+        epochs=settings["epochs"],
+        batch_size=batch_size,
+        world_size=world_size,
+        micro=micro,
+        seed=settings["seed"],
     )
-    model, tokenizer = prepare(stage, attempt)
-    watch = Watch(attempt, stage, tokens=_tokens(pairs, tokenizer, settings["epochs"]))
+    arguments = TrainingArguments(**training_arguments(stage, attempt, world_size, steps * batch_size))
+    model, tokenizer = prepare(stage, attempt)  # after the arguments: ZeRO-3 shards weights while they load
+    pairs.prefix = _virtual_prompt(model)
+    _without_dropout(model)
+    passes = [
+        pairs.items(pairs.order[first : first + micro].tolist()) for first in _sampled(len(pairs), micro)
+    ]
+    layout = layouts.choose(settings["layout"], head.causal(model), passes)
+    scored = micro * (pairs.replies * pairs.longest_reply + objective.prompts_scored * pairs.longest_prompt)
+    chosen_head = head.choose(engine.head, model, scored)
+    head.attach(model, chosen_head)
+    continued = settings["adapter"] == "continue"
+    kept = _kept(stage, model, layout, micro) if objective.has_reference else None
+    watch = Watch(attempt, stage, tokens=_tokens(stage, steps * batch_size, len(pairs.lengths)))
+    watch.measured |= {"layout": layout, "head": chosen_head}
+    callbacks: list[Any] = [watch]
+    if kept and (
+        continued or not settings["prompt_tuning"]
+    ):  # a new prompt says something before it is trained
+        exact = next(model.parameters()).dtype == torch.float32
+        callbacks.append(FirstStepIsReference(settings["loss"], exact=exact))
     trainer = PreferenceTrainer(
+        pairs=pairs,
+        objective=objective,
+        layout=layout,
+        kept=kept,
+        reference_with_adapter=continued,
         model=model,
-        args=config,
-        train_dataset=pairs,
+        args=arguments,
         processing_class=tokenizer,
-        callbacks=[watch, FirstStepIsLog2()],
+        callbacks=callbacks,
     )
     return trainer, watch
 
 
-def _refuse_single_pass(stage: StageFile, rows: int, at_once: int) -> None:
-    """ZeRO-3 learns the order of the weights from two forward passes; a reference computed in one breaks it."""
-    if stage.execution["engine"]["zero"] == 3 and rows <= at_once:
-        raise ResidencyError(
-            f"stages.{stage.name}.batch_size = {stage.settings['batch_size']}: with zero: 3 the {rows} pairs must not "
-            "all be read in one forward pass",
-            cure="Lower batch_size or engine.micro_batch_size",
-        )
+def _sampled(places: int, micro: int) -> list[int]:
+    """First places of some forward passes, spread over the stage."""
+    passes = places // micro
+    return [number * micro for number in range(0, passes, -(-passes // SAMPLED))]
 
 
-def _local_copy(source: Path, target: Path) -> Any:
-    """The pairs in a directory of the attempt: TRL caches what it derives beside the file that every rank reads."""
-    if torch.distributed.get_rank() == 0 and not target.exists():
-        beside = target.with_name(target.name + ".part")
-        shutil.rmtree(beside, ignore_errors=True)
-        shutil.copytree(source, beside)
-        beside.rename(target)
-    torch.distributed.barrier()
-    return load_from_disk(str(target))
+def _virtual_prompt(model: Any) -> Any:
+    """Ids of a learnt prompt's tokens, see `residency.model.virtual_prompt`; none where there is no such adapter."""
+    import numpy as np
+
+    adapter: Any = getattr(model, "active_peft_config", None)
+    return -1 - np.arange(adapter.num_virtual_tokens if adapter and adapter.is_prompt_learning else 0)
 
 
-def _tokens(pairs: Any, tokenizer: Any, epochs: float) -> int:
-    """Tokens that the stage will see: prompt and both replies of every pair, every epoch."""
-    texts = [
-        tokenizer.apply_chat_template(row["prompt"] + row[side], tokenize=False)
-        for row in pairs
-        for side in ("chosen", "rejected")
-    ]
-    return round(epochs * sum(len(ids) for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]))
+def _without_dropout(model: Any) -> None:
+    """Policy and reference must not differ by chance (as TRL's trainers have it)."""
+    from trl.trainer.utils import disable_dropout_in_model
+
+    disable_dropout_in_model(model)
+    for module in model.modules():
+        if isinstance(getattr(module, "attention_dropout", None), float):
+            module.attention_dropout = 0.0
+
+
+def _kept(stage: StageFile, model: Any, layout: str, micro: int) -> Path:
+    """Where the reference's log-probabilities are kept."""
+    settings = stage.settings
+    how = {
+        "adapter": settings["adapter"],
+        "quantised": bool(settings["lora"] and settings["lora"].get("quantised")),
+        "precision": str(next(model.parameters()).dtype),
+        "attention": model.config._attn_implementation,
+        "layout": layout,
+        "at_once": micro,
+        "mismatched": settings["loss"] == "kto",
+    }
+    return references.place(stage, references.digest(stage, how))
+
+
+def _tokens(stage: StageFile, places: int, pairs: int) -> int:
+    """Tokens that the stage will see: prompt and both replies of every pair, every time."""
+    whole: int = read_manifest(stage.parents["tokens"]).measured["tokens"]
+    return round(whole * places / pairs)

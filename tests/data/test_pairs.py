@@ -71,7 +71,7 @@ def test_labelled_replies(make_pairs: Any) -> None:
     assert found["label"][:] == [False, False, False, True]
     measured = read_manifest(made).measured
     assert (measured["replies"], measured["good"]) == (4, 1)
-    with pytest.raises(ResidencyError, match="likes holds single replies with a label, not.*Set loss: kto"):
+    with pytest.raises(ResidencyError, match=r"likes holds single replies with a label, not.*Set loss: kto"):
         make_pairs(rows)
 
 

@@ -33,8 +33,8 @@ class Item:
 
     prompt: Ints
     replies: Sequence[Ints]
-    score_prompt: bool = False
-    """The prompt's own tokens carry loss too, before the first reply (ORPO)."""
+    prompt_scored_from: int | None = None
+    """The prompt's own tokens carry loss too, from this one on (ORPO); nothing predicts the first."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,7 @@ class _Part:
     position: int
     owner: int
     """Place of its sum in the result; -1 where its tokens carry no loss."""
+    scored_from: int = 0
 
 
 Block = list[_Part]
@@ -64,7 +65,7 @@ def laid_out(
     Returns:
         `input_ids`, `position_ids`, perhaps `attention_mask`; for `residency.train.head` where the scored tokens are
         predicted (`rows`, `columns`) and what they are (`targets`); `owners`, the place of each one's sum: reply j of
-        item i has i * replies + j, the prompt of item i comes behind all replies.
+        item i has i * replies + j, the prompt of item i comes behind all replies; and the number of these `sums`.
     """
     blocks = [
         block for number, item in enumerate(items) for block in _blocks(layout, number, item, len(items))
@@ -75,18 +76,19 @@ def laid_out(
     made = _Rows(rows, width)
     for number, row in enumerate(row_of):
         made.add(int(row), blocks[number], number)
-    return made.inputs(layout, flat=flat, bias=bias)
+    scored = any(item.prompt_scored_from is not None for item in items)
+    return made.inputs(layout, flat=flat, bias=bias) | {"sums": len(items) * (len(items[0].replies) + scored)}
 
 
 def _blocks(layout: Layout, number: int, item: Item, items: int) -> list[Block]:
     asked, said = len(item.prompt), len(item.replies)
-    owner = items * said + number if item.score_prompt else -1
     replies = [_Part(ids, asked, number * said + place) for place, ids in enumerate(item.replies)]
+    plain = scored = _Part(item.prompt, 0, -1)
+    if item.prompt_scored_from is not None:
+        scored = _Part(item.prompt, 0, items * said + number, max(1, item.prompt_scored_from))
     if layout == "shared":
-        return [[_Part(item.prompt, 0, owner), *replies]]
-    return [
-        [_Part(item.prompt, 0, -1 if place else owner), reply] for place, reply in enumerate(replies)
-    ]  # the prompt is scored once
+        return [[scored, *replies]]
+    return [[plain if place else scored, reply] for place, reply in enumerate(replies)]  # scored once
 
 
 def _rows(layout: Layout, sizes: Ints, flat: bool) -> Ints:
@@ -119,18 +121,11 @@ class _Rows:
             self.positions[row, start:end] = np.arange(part.position, part.position + len(part.ids))
             self.block[row, start:end], self.branch[row, start:end] = number, branch
             if part.owner >= 0:
-                skipped = 1 - min(branch, 1)  # nothing predicts the first token of a prompt
-                from_ = np.arange(start - 1, end - 1)[skipped:]
+                columns = np.arange(start - 1, end - 1)[part.scored_from :]
                 if branch:
-                    from_[0] = before
-                self.scored.append(
-                    (
-                        np.full(len(from_), row),
-                        from_,
-                        part.ids[skipped:],
-                        np.full(len(from_), part.owner),
-                    )
-                )
+                    columns[0] = before
+                same = np.ones_like(columns)
+                self.scored.append((row * same, columns, part.ids[part.scored_from :], part.owner * same))
             self.used[row] = end
 
     def inputs(self, layout: Layout, *, flat: bool, bias: bool) -> dict[str, Any]:
@@ -139,7 +134,7 @@ class _Rows:
         for row, used in enumerate(self.used):  # what fills a row up is a document of its own
             self.positions[row, used:] = np.arange(width - used)
         arrays = {"input_ids": self.ids, "position_ids": self.positions, "rows": rows}
-        arrays |= {"columns": columns - width, "targets": targets, "owners": owners}
+        arrays |= {"columns": columns, "targets": targets, "owners": owners}
         made: dict[str, Any] = {key: torch.from_numpy(array) for key, array in arrays.items()}
         if layout == "padded":
             del made["position_ids"]
@@ -195,9 +190,8 @@ def choose(asked: str, model: Any, passes: Sequence[Sequence[Item]]) -> Layout:
     Raises:
         ResidencyError: one that this model or its attention cannot compute exactly.
     """
-    config, prefixed = model.config.get_text_config(), getattr(model, "active_peft_config", None)
-    tuned_prompt = bool(getattr(prefixed, "is_prompt_learning", False))
-    impossible = {"padded": "", "packed": _unpackable(config, tuned_prompt)}
+    config = model.config.get_text_config()
+    impossible = {"padded": "", "packed": _unpackable(config)}
     impossible["shared"] = impossible["packed"] or _unshareable(config, model.config._attn_implementation)
     if asked != "auto":
         if impossible[asked]:
@@ -212,9 +206,7 @@ def choose(asked: str, model: Any, passes: Sequence[Sequence[Item]]) -> Layout:
     return min(exact, key=lambda name: sum(cells(name, items, attention) for items in passes))
 
 
-def _unpackable(config: Any, tuned_prompt: bool) -> str:
-    if tuned_prompt:
-        return "a tuned prompt stands once in front of a row"
+def _unpackable(config: Any) -> str:
     kinds = set(getattr(config, "layer_types", None) or []) - {"full_attention", "sliding_attention"}
     if kinds or not hasattr(config, "num_attention_heads"):
         return f"layers of {config.model_type} carry state from one document to the next"

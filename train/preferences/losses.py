@@ -49,18 +49,18 @@ def ipo(margins_by_token: Tensor, beta: float) -> Tensor:
 
 
 def cdpo(margins: Tensor, beta: float, smoothing: float) -> Tensor:
-    """Conservative DPO (arXiv 2305.18290, section on label noise): a share of the pairs may be the wrong way round."""
+    """Conservative DPO (ericmitchell.ai/cdpo.pdf): a share of the pairs may be the wrong way round."""
     return (1 - smoothing) * dpo(margins, beta) + smoothing * dpo(-margins, beta)
 
 
 def robust(margins: Tensor, beta: float, smoothing: float) -> Tensor:
-    """Robust DPO (arXiv 2403.00409, equation 14): its mean is that of DPO on pairs without that noise."""
+    """Robust DPO (arXiv 2403.00409): on pairs with that noise its mean is DPO's on pairs without."""
     noisy = (1 - smoothing) * dpo(margins, beta) - smoothing * dpo(-margins, beta)
     return noisy / (1 - 2 * smoothing)
 
 
 def kto(ratios: Tensor, good: Tensor, divergence: Tensor, beta: float) -> Tensor:
-    """Kahneman-Tversky optimisation (arXiv 2402.01306, equation 8), for single replies.
+    """Kahneman-Tversky optimisation (arXiv 2402.01306), for single replies.
 
     Args:
         ratios: log-probability ratios, `[replies]`.
