@@ -126,7 +126,7 @@ class PackedRows:
         """Tokens of a row, and those with loss; padding not counted."""
         parts = self._row(index)
         return sum(end - start for start, end in parts), sum(
-            int(self._loss[start:end].sum()) for start, end in parts
+            int(self._loss[start + 1 : end].sum()) for start, end in parts
         )
 
     def segments(self, count: int) -> list[tuple[NDArray[np.int64], NDArray[np.uint8]]]:

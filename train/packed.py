@@ -8,6 +8,7 @@ that carry loss go through the language model head: the others would cost time a
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,12 @@ from transformers import Trainer, TrainingArguments
 from residency.artifact import StageFile
 from residency.data.balance import attention_weight, placed, row_costs
 from residency.data.shards import IGNORED, PackedRows, padding_squares
+from residency.train.adapters.prepare import prepare
 from residency.train.batches import whole_batches
 from residency.train.engine import training_arguments
-from residency.train.lora import prepare
 from residency.train.saving import TiedOnce
+from residency.train.sensitivity import Sensitivity
+from residency.train.settings.text import SensitivitySettings
 from residency.train.watch import FiniteLoss, Watch
 
 
@@ -55,6 +58,12 @@ class Rows(Dataset[dict[str, np.ndarray[Any, Any]]]):
             micro=arguments.per_device_train_batch_size,
             seed=arguments.seed,
         )
+
+    def tokens_of(self, step: int, batch_size: int) -> tuple[int, int]:
+        """Tokens, and tokens with loss, of the batch of a step (the first is 1); padding not counted."""
+        at = (step - 1) * batch_size
+        counts = [self.rows.count(int(row)) for row in self.order[at : at + batch_size]]
+        return sum(tokens for tokens, _ in counts), sum(loss for _, loss in counts)
 
     def __len__(self) -> int:
         return self.length
@@ -120,12 +129,24 @@ def packed_trainer(stage: StageFile, attempt: Path, world_size: int) -> tuple[Pa
         return with_loss_only(flattened(collate(of)) if flash else collate(of))
 
     watch = Watch(attempt, stage, tokens=rows.rows.tokens)
+    watch.tokens_of = partial(rows.tokens_of, batch_size=stage.settings["batch_size"])
     trainer = PackedTrainer(
         model=model,
         args=arguments,
         train_dataset=rows,
         data_collator=batch,
         processing_class=tokenizer,
-        callbacks=[watch],
+        callbacks=[watch, *_sensitivity(stage, rows.rows, model, tokenizer, watch)],
     )
     return trainer, watch
+
+
+def _sensitivity(
+    stage: StageFile, rows: PackedRows, model: Any, tokenizer: Any, watch: Watch
+) -> list[Sensitivity]:
+    if not stage.settings.get("sensitivity_dropout"):
+        return []
+    settings = SensitivitySettings.model_validate(stage.settings["sensitivity_dropout"])
+    found = Sensitivity(settings, rows, tokenizer, watch, stage.settings["seed"])
+    found.attach(model)
+    return [found]

@@ -1,10 +1,17 @@
-"""What watches a training run: progress events, sealed checkpoints, signals, and a loss that stopped being a number."""
+"""What watches a training run: progress events, sealed checkpoints, signals, and signs of trouble.
+
+What guards it against faulty steps is `residency.train.guard`; the signs are those of `residency.train.signs`.
+"""
 
 from __future__ import annotations
 
+import json
 import math
 import signal
 import time
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,42 +19,50 @@ import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from residency import events
-from residency.artifact import RunPaths, StageFile, report_attempt
+from residency.artifact import RunPaths, StageFile, report_attempt, write_json
 from residency.errors import Exit, ResidencyError
+from residency.train import signs
+from residency.train.adapters.merging import MERGED
 from residency.train.checkpoint import hold, seal
-from residency.train.lora import MERGED
+from residency.train.guard import KEPT, Guard
+from residency.train.guard import FiniteLoss as FiniteLoss
 
-
-class FiniteLoss:
-    """Mixed into a Trainer: stops before a loss that is no number can reach a checkpoint."""
-
-    def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
-        loss: torch.Tensor = super().training_step(*args, **kwargs)  # type: ignore[misc]
-        if not torch.isfinite(loss):
-            state: TrainerState = self.state  # type: ignore[attr-defined]
-            checkpoints = Path(self.args.output_dir).glob("checkpoint-*/seal.json")  # type: ignore[attr-defined]
-            good = max((int(path.parent.name.rpartition("-")[2]) for path in checkpoints), default=None)
-            raise ResidencyError(
-                f"the loss is {loss.item()} at step {state.global_step + 1}; the last good checkpoint is "
-                f"{f'of step {good}' if good else 'the parent'}",
-                cure="Lower learning_rate, or look at the data of that step",
-                code=Exit.DIVERGED,
-            )
-        return loss
+LOGGED = ("rewards/", "grad_norm", "logps/", "reward", "kl", "completions/", "clip_ratio/", "entropy")
+"""Beginnings of the keys of a log that go into the event of a step."""
 
 
 class Watch(TrainerCallback):
-    """Reports steps as events, seals checkpoints, and turns a signal into one checkpoint that all ranks agree on."""
+    """Reports steps as events, seals checkpoints, and turns a signal into one checkpoint that all ranks agree on.
+
+    Attributes:
+        tokens: of the whole stage, as planned.
+        tokens_of: tokens, and tokens with loss, of the batch of a step; unless set, all steps have as many.
+        guard: judges every step.
+        saves: called on every rank before a checkpoint is sealed, with its directory.
+        signs: those that showed, oldest first.
+        measured: more for the stage's manifest.
+        leaves: files of the attempt that go into the artifact beside the model.
+        stopped_by: what a sign that `guard.stop_on` names saw.
+    """
 
     def __init__(self, attempt: Path, stage: StageFile, tokens: int) -> None:
         self.attempt, self.stage = attempt, stage
         self.events = RunPaths(stage.run).events
         self.tokens = tokens
+        self.tokens_of: Callable[[int], tuple[int, int]] | None = None
         self.asked_to_stop = False
         self.losses: list[float] = []
         self.started = self.last_time = 0.0
         self.first_step = 0
+        self.signs: list[dict[str, Any]] = []
+        self.stopped_by: str | None = None
+        self.saves: list[Callable[[Path], None]] = []
+        self.measured: dict[str, Any] = {}
+        self.leaves: list[str] = []
+        self._series: dict[str, list[signs.Point]] = defaultdict(list)
+        self._events_read = 0
         self._group = torch.distributed.new_group(backend="gloo")
+        self.guard = Guard(stage, attempt, self._group)
         for number in (signal.SIGUSR1, signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
 
@@ -59,6 +74,8 @@ class Watch(TrainerCallback):
     ) -> None:
         self.started = self.last_time = time.monotonic()
         self.first_step = state.global_step
+        for logs in state.log_history:  # of the run that this one continues
+            self._look(logs["step"], logs)
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
@@ -77,13 +94,18 @@ class Watch(TrainerCallback):
         logs: dict[str, float] | None = None,
         **_: Any,
     ) -> None:
-        if not logs or "loss" not in logs or not state.is_world_process_zero:
+        if not logs or "loss" not in logs:
+            return
+        self._look(state.global_step, logs, tell=state.is_world_process_zero)
+        if self._all_stop():
+            control.should_save = control.should_training_stop = True
+        if not state.is_world_process_zero:
             return
         self.losses.append(logs["loss"])
         done = state.global_step - self.first_step
         seconds = time.monotonic() - self.started
         per_step = seconds / max(done, 1)
-        extra = {key: value for key, value in logs.items() if key.startswith(("rewards/", "grad_norm"))}
+        extra = {key: value for key, value in logs.items() if key.startswith(LOGGED)}
         events.emit(
             self.events,
             "step",
@@ -92,18 +114,73 @@ class Watch(TrainerCallback):
             steps=state.max_steps,
             loss=logs["loss"],
             learning_rate=logs.get("learning_rate"),
-            tokens=round(self.tokens * state.global_step / state.max_steps),
+            tokens=self.seen(state.global_step, state.max_steps)[0],
             tokens_per_second=round(self.tokens / state.max_steps / per_step) if per_step else None,
             seconds_left=round(per_step * (state.max_steps - state.global_step), 1),
             **extra,
         )
 
+    def seen(self, step: int, steps: int, loss_tokens: int = 0) -> tuple[int, int]:
+        """Tokens, and those of `loss_tokens`, that were trained on up to a step: without the batches left out."""
+        left_out = [entry["step"] for entry in self.guard.left_out if entry["step"] <= step]
+        if self.tokens_of:
+            lost = [sum(part) for part in zip(*map(self.tokens_of, left_out), strict=True)] or [0, 0]
+        else:
+            lost = [round(total * len(left_out) / steps) for total in (self.tokens, loss_tokens)]
+        return round(self.tokens * step / steps) - lost[0], round(loss_tokens * step / steps) - lost[1]
+
+    def _all_stop(self) -> bool:
+        """Whether rank 0 saw a sign that ends the stage."""
+        if not self.stage.execution.get("stop_on"):
+            return False
+        said = [self.stopped_by]
+        torch.distributed.broadcast_object_list(said, src=0, group=self._group)
+        self.stopped_by = said[0]
+        return self.stopped_by is not None
+
+    def _look(self, step: int, logs: dict[str, float], *, tell: bool = False) -> None:
+        """Look for signs of trouble in what was logged so far."""
+        for key, value in logs.items():
+            if isinstance(value, (int, float)) and math.isfinite(value):
+                self._series[key].append((step, value))
+        if "reward" in logs:
+            self._read_held_out()
+        known = {sign["sign"] for sign in self.signs}
+        longest = self.stage.settings.get("max_new_tokens")
+        for sign, seen in signs.look(self._series, longest).items():
+            if sign in known:
+                continue
+            self.signs.append({"sign": sign, "step": step, **asdict(seen)})
+            if tell:
+                events.emit(self.events, "sign", self.stage.name, **self.signs[-1])
+            if self.stopped_by is None and sign in self.stage.execution.get("stop_on", []):
+                self.stopped_by = f"{sign} at step {step}: {seen.message}"
+
+    def _read_held_out(self) -> None:
+        """Scores on held-out items that the stage told as events since the last look."""
+        if not self.events.exists():
+            return
+        with self.events.open("rb") as file:
+            file.seek(self._events_read)
+            for line in file:
+                if not line.endswith(b"\n"):
+                    break
+                self._events_read += len(line)
+                if b'"held_out"' in line:
+                    event = json.loads(line)
+                    if (event["event"], event["stage"]) == ("held_out", self.stage.name):
+                        self._series["held_out"].append((event["step"], event["score"]))
+
     def on_save(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
         torch.distributed.barrier(group=self._group)  # every rank's shard is written
+        checkpoint = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+        for save in self.saves:
+            save(checkpoint)
         if state.is_world_process_zero:
-            checkpoint = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+            if self.guard.settings.spike:
+                write_json(checkpoint / KEPT, list(self.guard.recent))
             seal(checkpoint, self.stage.identity)
             events.emit(self.events, "checkpoint", self.stage.name, step=state.global_step)
             report_attempt(self.attempt, step=state.global_step)

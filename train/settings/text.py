@@ -7,9 +7,28 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from residency.data.mixture_settings import Mixture
-from residency.data.settings import Count
+from residency.data.settings import Count, Settings
 from residency.train.settings.engine import Positive
 from residency.train.settings.optimisation import Optimisation
+
+
+class SensitivitySettings(Settings):
+    """Sensitivity dropout (SenD, arXiv 2410.15460) and its measure of hallucination."""
+
+    share: Annotated[float, Field(ge=0, lt=1)] = 0.2
+    """Share of the embedding dimensions that is dropped, the most variable ones; 0: only measure."""
+    every: Positive | None = None
+    """Optimizer steps between two looks at the embeddings; a twelfth of the stage unless given."""
+    looks: Annotated[int, Field(gt=1)] = 3
+    """Looks over which variability is measured, and for which the chosen dimensions stay dropped."""
+    texts: Positive = 16
+    """Texts of the stage that are looked at; replies to their beginnings are sampled."""
+    samples: Annotated[int, Field(gt=1)] = 10
+    """Replies to each beginning, whose EigenScore is told."""
+    temperature: Annotated[float, Field(gt=0)] = 0.5
+    """Temperature of sampling."""
+    new_tokens: Positive = 32
+    """Longest reply in tokens."""
 
 
 class TextStage(Optimisation):
@@ -47,6 +66,8 @@ class CptSettings(TextStage):
     kind: Literal["cpt"]
     learning_rate: Annotated[float, Field(gt=0)] = 2e-5
     """Peak learning rate."""
+    sensitivity_dropout: SensitivitySettings | None = None
+    """Drop the embedding dimensions that vary most, and trace how far sampled replies lie apart."""
 
 
 class SftSettings(Optimisation):
@@ -69,6 +90,8 @@ class SftSettings(Optimisation):
     """Cut dialogues that are longer than a row instead of refusing them; how many is counted."""
     chat_template: str | None = None
     """Shipped template (`llama-3`) or Jinja file for models that have none; it is written into the tokenizer."""
+    sensitivity_dropout: SensitivitySettings | None = None
+    """Drop the embedding dimensions that vary most, and trace how far sampled replies lie apart."""
 
     @model_validator(mode="after")
     def _one_budget(self) -> SftSettings:

@@ -1,0 +1,63 @@
+"""Trains stages in which one batch is faulty, many in one process group; started by torchrun.
+
+    torchrun --nproc-per-node 2 tests/train/faulty_worker.py nan:5,9 ATTEMPT none ATTEMPT...
+
+Each attempt is trained as `residency.train.worker` does, twice if it is named twice. The fault comes up whenever the
+batch of one of the steps is trained, on the last rank only: `nan` (the loss), `gradient` (infinite, though the loss is
+fine), `huge` (a loss 100 times as large) or `none`. Why attempts failed is printed as JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from residency.errors import ResidencyError
+from residency.train import engine, worker
+
+
+def spoilt(loss: torch.Tensor, kind: str) -> torch.Tensor:
+    if kind == "nan":
+        return loss * torch.nan
+    if kind == "huge":
+        return loss * 100
+    return loss + (loss - loss.detach()).sqrt()  # 0, with an infinite slope
+
+
+def main() -> None:
+    engine.start()
+    from accelerate.state import AcceleratorState
+    from transformers.integrations import unset_hf_deepspeed_config
+
+    from residency.train.packed import PackedTrainer
+
+    right = PackedTrainer.compute_loss
+    kind, steps = "none", [""]
+
+    def compute_loss(self: Any, *args: Any, **kwargs: Any) -> Any:
+        loss = right(self, *args, **kwargs)
+        last = self.args.process_index == self.args.world_size - 1
+        return spoilt(loss, kind) if last and str(self.state.global_step + 1) in steps else loss
+
+    PackedTrainer.compute_loss = compute_loss  # type: ignore[method-assign]
+    for fault, attempt in zip(sys.argv[1::2], map(Path, sys.argv[2::2]), strict=True):
+        kind, _, numbers = fault.partition(":")
+        steps = numbers.split(",")
+        try:
+            worker.run(attempt)
+        except ResidencyError as error:
+            if torch.distributed.get_rank() == 0:
+                print(json.dumps({"code": error.code, "reason": str(error)}), flush=True)
+        if hasattr(worker, "_lock"):
+            worker._lock.close()
+        AcceleratorState._reset_state()  # the next attempt has another ZeRO stage
+        unset_hf_deepspeed_config()
+        torch.distributed.barrier()
+
+
+if __name__ == "__main__":
+    main()
