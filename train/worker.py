@@ -74,13 +74,22 @@ def run(attempt: Path) -> Exit:
 
     module = importlib.import_module(f"residency.train.{stage.kind}")
     if stage.kind in WRITING:
-        module.run(stage, attempt, rank, world_size, owner)
-        return Exit.DONE
-    trainer, watch = module.build(stage, attempt, world_size)
-    resume = _agree_on_checkpoint(attempt, stage, rank)
-    trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+        return Exit(module.run(stage, attempt, rank, world_size, owner))
+    from residency.train import guard
 
+    trainer, watch, resume = guard.train(
+        stage,
+        attempt,
+        lambda: module.build(stage, attempt, world_size),
+        lambda: _agree_on_checkpoint(attempt, stage, rank),
+    )
     proof = engine.prove(trainer, EngineSettings.model_validate(stage.execution["engine"]), world_size)
+    if watch.stopped_by:
+        raise ResidencyError(
+            f"stage {stage.name}: {watch.stopped_by}; the checkpoint of step {trainer.state.global_step} is kept",
+            cure="Change the stage, or take the sign out of guard.stop_on to go on from there",
+            code=Exit.DIVERGED,
+        )
     if watch.asked_to_stop and trainer.state.global_step < trainer.state.max_steps:
         if rank == 0:
             report_attempt(
@@ -89,6 +98,8 @@ def run(attempt: Path) -> Exit:
         return Exit.RUN_AGAIN
     payload = _save(trainer, stage, attempt, rank)
     if rank == 0:
+        for name in watch.leaves:
+            shutil.copyfile(attempt / name, payload / name)
         measured = _measured(trainer, watch, stage, payload, proof, resume, time.monotonic() - started)
         made_of = passport.of_model(stage, read_manifest(stage.parents["tokens"]).passport)
         commit(attempt, payload, "model", owner=owner, measured=measured, passport=made_of)
@@ -150,7 +161,7 @@ def _save(trainer: Any, stage: StageFile, attempt: Path, rank: int) -> Path:
             trained / "ref", ignore_errors=True
         )  # TRL's copy of the adapter that training started from
         if trained != payload:
-            from residency.train.lora import finish
+            from residency.train.adapters.merging import finish
 
             finish(stage, attempt, trained, payload)
             trainer.processing_class.save_pretrained(payload)
@@ -175,21 +186,36 @@ def _measured(
     tokens = read_manifest(stage.parents["tokens"]).measured
     steps = trainer.state.global_step
     training = time.monotonic() - watch.started
+    seen, with_loss = watch.seen(steps, trainer.state.max_steps, tokens.get("loss_tokens") or 0)
     share = (steps - watch.first_step) / max(steps, 1)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     return {
         "steps": steps,
-        "tokens": watch.tokens,
-        "loss_tokens": tokens.get("loss_tokens"),
+        "tokens": seen,
+        "loss_tokens": with_loss if "loss_tokens" in tokens else None,
         "loss": watch.losses[-1] if watch.losses else None,
         "seconds": round(seconds, 2),
         "training_seconds": round(training, 2),
-        "tokens_per_second": round(watch.tokens * share / training, 1) if training else None,
+        "tokens_per_second": round(seen * share / training, 1) if training else None,
         "peak_memory_bytes": torch.cuda.max_memory_allocated() if torch.cuda.is_available() else peak,
         "resumed_from_step": int(resume.name.rpartition("-")[2]) if resume else 0,
+        "left_out": watch.guard.left_out,
+        "signs": watch.signs,
+        **watch.measured,
         "engine": proof,
         "weights_sha256": {path.name: sha256(path) for path in sorted(payload.glob("*.safetensors"))},
+        **_frozen(stage, payload),
     }
+
+
+def _frozen(stage: StageFile, payload: Path) -> dict[str, Any]:
+    """By what the weights can be known again that a kept adapter stands on."""
+    if not (payload / "adapter_config.json").exists():
+        return {}
+    from residency.model import base_of
+    from residency.weights import fingerprint
+
+    return {"base_fingerprint": fingerprint(base_of(stage.parents["model"])[0])}
 
 
 def _judge(error: BaseException) -> tuple[Exit, str]:
