@@ -9,7 +9,7 @@ text is escaped.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -185,6 +185,27 @@ def loss_curve(
             '<polyline class="curve" points="{1}"/></svg>'
         ).format(height, path)
     )
+    parts.append(text("tick", "0", height - 6, "step 0", "start"))
+    parts.append(text("tick", "100%", height - 6, f"{total:,}", "end"))
+    return svg(height, told, *parts, style="plot")
+
+
+def lines(series: Mapping[str, Sequence[tuple[int, float]]], total: int, told: str) -> Markup:
+    """Several values over optimizer steps on one axis; from the second on they are told apart by dashes too."""
+    height = 172
+    span = axis([value for points in series.values() for _, value in points], ticks=3)
+    y = Rise(span, top=14, bottom=150)
+    parts = [grid(span, y)]
+    for place, (name, points) in enumerate(series.items()):
+        drawn = " ".join(
+            f"{1000 * step / max(total, 1):.1f},{y(value):.1f}" for step, value in thinned(points, 160)
+        )
+        parts.append(
+            Markup(
+                '<svg width="100%" height="{0}" viewBox="0 0 1000 {0}" preserveAspectRatio="none">'
+                '<polyline class="curve {1}" points="{2}"><title>{3}</title></polyline></svg>'
+            ).format(height, "other" if place else "", drawn, name)
+        )
     parts.append(text("tick", "0", height - 6, "step 0", "start"))
     parts.append(text("tick", "100%", height - 6, f"{total:,}", "end"))
     return svg(height, told, *parts, style="plot")

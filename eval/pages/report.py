@@ -20,8 +20,8 @@ from typing import Any
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
-from residency.artifact import RunPaths
-from residency.eval.pages import charts, evaluation_view, report_words
+from residency.artifact import PREPARATION, RunPaths
+from residency.eval.pages import alignment_view, charts, evaluation_view, report_words
 from residency.eval.pages.report_run import DOMAINS, Run, Score, Stage, read
 
 Bounds = tuple[float, float, float]
@@ -58,6 +58,7 @@ def render(run: Run, others: Sequence[Run] = ()) -> str:
         run=run,
         detail=evaluation_view.Detail(run),
         view=evaluation_view,
+        alignment=alignment_view,
         css=Markup(text("report.css") + text("evaluation.css")),
         headline=report_words.headline(run),
         supplement=report_words.supplement(run),
@@ -73,9 +74,7 @@ def render(run: Run, others: Sequence[Run] = ()) -> str:
         comparisons=[comparison for other in others if (comparison := compare(run, other))],
         loss_chart=loss_chart,
         share_bar=charts.share_bar,
-        mixtures=[
-            (stage, tokens) for stage in run.training if (tokens := run.helper(stage, "tokens", "pairs"))
-        ],
+        mixtures=[(stage, tokens) for stage in run.training if (tokens := run.helper(stage, *PREPARATION))],
         passport=passport(run),
         environments=environments(run),
         totals=totals(run),

@@ -147,6 +147,10 @@ class Stage:
     steps: list[dict[str, Any]] = field(default_factory=list)
     """`step` events of the curve that led to the artifact: what a resumption did again stands once."""
     checkpoints: list[int] = field(default_factory=list)
+    held_out: list[dict[str, Any]] = field(default_factory=list)
+    """`held_out` events: how held-out prompts were answered."""
+    signs: list[dict[str, Any]] = field(default_factory=list)
+    """`sign` events: what looked like trouble."""
     scored: dict[tuple[str, int], dict[str, Any]] = field(default_factory=dict)
     """Task and step to the `checkpoint_scored` event, of the curve while it grows."""
 
@@ -327,7 +331,13 @@ def _add_event(stage: Stage, event: dict[str, Any]) -> None:
             if not stage.steps:  # training began anew
                 stage.scored = {key: point for key, point in stage.scored.items() if not key[1]}
             stage.checkpoints = [step for step in stage.checkpoints if step < event["step"]]
+            stage.held_out = [told for told in stage.held_out if told["step"] < event["step"]]
+            stage.signs = [told for told in stage.signs if told["step"] < event["step"]]
             stage.steps.append(event)
+        case "held_out":
+            stage.held_out = [told for told in stage.held_out if told["step"] < event["step"]] + [event]
+        case "sign":
+            stage.signs.append(event)
         case "checkpoint":
             stage.checkpoints.append(event["step"])
         case "stage_started" if not stage.manifest:

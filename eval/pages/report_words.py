@@ -25,7 +25,13 @@ KINDS = {
     "pretrain": "pretraining",
     "cpt": "continual pretraining",
     "sft": "instruction tuning",
+    "reward": "reward model",
     "preference": "preference alignment",
+    "rl": "reinforcement",
+    "sample": "sampled replies",
+    "tree": "search step by step",
+    "vocab": "vocabulary",
+    "merge": "merged weights",
     "evaluate": "evaluation",
     "export": "ready to load",
 }
