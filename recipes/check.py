@@ -16,16 +16,14 @@ from residency.data.synthesis_settings import GenerateSettings
 from residency.data.user_function import load
 from residency.errors import ResidencyError
 from residency.recipes import gates, judging
+from residency.recipes.check_handoff import check_handoff
 from residency.recipes.check_steps import check_steps
 from residency.recipes.check_vocabulary import check_vocabulary
 from residency.recipes.plan import Plan, PlannedStage
-from residency.recipes.schema import ScratchBase
 from residency.train.batches import accumulation
 from residency.train.launch import local_processes
 from residency.train.settings import (
     EngineSettings,
-    PreferenceSettings,
-    SftSettings,
     TrainingStage,
     VocabSettings,
 )
@@ -48,6 +46,7 @@ def check(plan: Plan, *, here: bool = True) -> list[str]:
             notes += _check_training(plan, name, stage, here)
         if isinstance(stage, VocabSettings):
             notes += check_vocabulary(plan, name, stage)
+    check_handoff(plan, here=here)
     notes += _check_base(plan)
     if here:
         local_processes(plan.recipe.evaluation.processes, "evaluation.processes")
@@ -102,35 +101,7 @@ def _check_training(plan: Plan, name: str, stage: TrainingStage, here: bool) -> 
         f"{name}: {world_size} ranks x {micro} rows x {accumulate} accumulation = {stage.batch_size} rows "
         f"= up to {stage.batch_size * stage.max_length:,} tokens a step, ZeRO-{engine.zero}"
     ]
-    _check_adapter(plan, name, stage)
-    longest = _context(plan)
-    if longest and stage.max_length > longest:
-        raise ResidencyError(
-            f"stages.{name}.max_length = {stage.max_length}: the model reads {longest} tokens at most",
-            cure=f"Set max_length to {longest} or less",
-        )
-    if (
-        isinstance(stage, SftSettings | PreferenceSettings)
-        and plan.base
-        and plan.base.has_chat_template is False
-    ):
-        if not planned.settings["chat_template"]:
-            raise ResidencyError(
-                f"stages.{name}: {plan.base.model} has no chat template",
-                cure="Set chat_template to a Jinja file",
-            )
     return notes + _progress(planned)
-
-
-def _check_adapter(plan: Plan, name: str, stage: TrainingStage) -> None:
-    parent = plan.recipe.stages.get(stage.parent)
-    if not isinstance(parent, TrainingStage):
-        return
-    left = (parent.lora is not None and parent.lora.finish == "keep") or parent.adapter == "continue"
-    if left and stage.adapter is None:
-        raise ResidencyError(
-            f"stages.{name}: {stage.parent} leaves an adapter", cure="Set adapter: continue or adapter: merge"
-        )
 
 
 def _check_trackers(plan: Plan, here: bool) -> None:
@@ -139,14 +110,6 @@ def _check_trackers(plan: Plan, here: bool) -> None:
         raise ResidencyError(
             f"track: {', '.join(absent)} not installed here", cure='pip install "residency[track]"'
         )
-
-
-def _context(plan: Plan) -> int | None:
-    base = plan.recipe.base
-    if isinstance(base, ScratchBase):
-        return base.scratch.context
-    longest = plan.base.config.get("max_position_embeddings") if plan.base else None
-    return int(longest) if longest else None
 
 
 def _check_base(plan: Plan) -> list[str]:

@@ -102,7 +102,7 @@ def tokenizer_stage(plan: Plan, name: str) -> str:
     """The nearest stage above that changed the tokenizer, or the base."""
     stages = plan.recipe.stages
     while name in stages:
-        name = stages[name].parent
+        name = _speaks_as(stages[name])
         if name in stages and isinstance(stages[name], VocabSettings):
             return name
     return "base"
@@ -114,8 +114,14 @@ def chat_template(plan: Plan, name: str) -> str | None:
         stage = plan.recipe.stages[name]
         if isinstance(stage, SftSettings) and stage.chat_template:
             return read_template(name, stage.chat_template)
-        name = stage.parent
+        name = _speaks_as(stage)
     return None
+
+
+def _speaks_as(stage: Any) -> str:
+    """The stage whose tokenizer and template a stage has: of a merge the first of its models, whose ancestor may never
+    have been taught to talk."""
+    return str(next(iter(getattr(stage, "models", ())), stage.parent))
 
 
 def read_template(stage: str, template: str) -> str:

@@ -123,7 +123,13 @@ def _merged(
             else:
                 assert settings.seed is not None
                 made = arithmetic.sparse_sum(
-                    settings.method, parts[0], parts[1:], weights, settings.density, settings.seed, name
+                    settings.method,
+                    parts[0],
+                    parts[1:],
+                    weights,
+                    settings.density or 0.5,
+                    settings.seed,
+                    name,
                 )
             yield name, made.to(first.dtype)
 

@@ -10,9 +10,9 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from residency.model import virtual_prompt
-from numpy.typing import NDArray
 
 TOKENS_PER_BATCH = {"cpu": 2048, "cuda": 8192}  # the states of all layers are held at once
 Pool = Literal["mean", "last"]

@@ -13,8 +13,11 @@ from residency.train.contract import files, lineage, words
 from residency.weights import fingerprint
 
 
-def check(stage: StageFile) -> None:
+def check(stage: StageFile, *, here: bool = True) -> None:
     """What the parents of a stage with ranks left fits together, and fits what it will do.
+
+    Args:
+        here: the stage will run on this machine.
 
     Raises:
         ResidencyError: whatever does not, or a tracker elsewhere that the data's passport forbids.
@@ -24,7 +27,7 @@ def check(stage: StageFile) -> None:
         files.check_whole(stage.name, parent)
     if "adapter" in stage.settings:
         check_adapter(stage, base_of(model)[1])
-        check_quantised(f"stages.{stage.name}", stage.settings, stage.execution["engine"]["zero"])
+        check_quantised(f"stages.{stage.name}", stage.settings, stage.execution["engine"]["zero"], here=here)
     files.check_weights(stage.name, model)
     words.check_tokenizer(stage)
     words.check_special(f"stage {stage.name}", model)

@@ -72,9 +72,9 @@ class MergeSettings(Settings):
     models: dict[str, Annotated[float, Field(gt=0)]] = {}
     """Stage to weight of what is merged; none for `adapter`. For `linear` and `slerp` only their ratio counts; the
     differences of `ties` and `dare` are multiplied by them as they are."""
-    density: Annotated[float, Field(gt=0, le=1)] = 0.5
+    density: Annotated[float, Field(gt=0, le=1)] | None = None
     """Share of each difference that is kept, tensor by tensor: the largest (`ties`), or random ones, scaled up to
-    make good for the others (`dare`)."""
+    make good for the others (`dare`). Half unless given."""
     seed: int | None = None
     """Seed of what `dare` drops; the recipe's own unless given."""
 
@@ -95,7 +95,7 @@ class MergeSettings(Settings):
             raise ValueError(f"from = {self.parent!r} is none of models: {self.method} has no ancestor")
         if self.method in ("ties", "dare") and self.parent in self.models:
             raise ValueError(f"models.{self.parent}: the ancestor does not differ from itself")
-        if "density" in self.model_fields_set and self.method not in ("ties", "dare"):
+        if self.density is not None and self.method not in ("ties", "dare"):
             raise ValueError(f"density is of ties and dare, not of {self.method}")
         return self
 

@@ -1,0 +1,129 @@
+"""The hand-off contract as far as a plan alone, or what is finished of it, tells. No torch, no weights read."""
+
+from __future__ import annotations
+
+from residency.errors import ResidencyError
+from residency.model import base_of, is_prompt
+from residency.recipes.plan import Plan
+from residency.recipes.schema import ScratchBase
+from residency.train import contract
+from residency.train.adapters import rules
+from residency.train.contract import files, words
+from residency.train.settings import (
+    EngineSettings,
+    ExportSettings,
+    MergeSettings,
+    TrainingStage,
+    VocabSettings,
+    WritingStage,
+)
+
+MERGE_FIRST = "Put a stage of kind merge with method: adapter between the two"
+
+
+def check_handoff(plan: Plan, *, here: bool) -> None:
+    """Stages fit what their parents will leave, or have left.
+
+    Args:
+        here: the recipe will run on this machine.
+
+    Raises:
+        ResidencyError: an adapter that would be stacked or cannot be merged, a window that is too short, a model
+            without chat template, or finished parents that do not fit.
+    """
+    _check_base(plan)
+    for name, stage in plan.recipe.stages.items():
+        if isinstance(stage, TrainingStage):
+            _check_training(plan, name, stage, here)
+        elif isinstance(stage, MergeSettings):
+            _check_merge(plan, name, stage)
+        elif isinstance(stage, ExportSettings | VocabSettings):
+            _check_whole(plan, name, stage)
+        if isinstance(stage, TrainingStage | WritingStage):
+            _check_template(plan, name)
+            _check_finished(plan, name, here)
+
+
+def leaves(plan: Plan, name: str) -> str | None:
+    """What a stage leaves beside its weights: `lora`, `prompt`, or nothing."""
+    if name == "base":
+        directory = plan.base.directory if plan.base and plan.base.here else None
+        if directory is None or base_of(directory)[1] is None:
+            return None
+        return "prompt" if is_prompt(directory) else "lora"
+    stage = plan.recipe.stages[name]
+    if not isinstance(stage, TrainingStage):
+        return None
+    if stage.prompt_tuning:
+        return "prompt"
+    return "lora" if stage.lora and stage.lora.finish == "keep" else None
+
+
+def _check_training(plan: Plan, name: str, stage: TrainingStage, here: bool) -> None:
+    settings, place = plan.stages[name].settings, f"stages.{name}"
+    rules.check_said(place, stage.kind, settings, leaves(plan, stage.parent), stage.parent)
+    engine = EngineSettings.model_validate(plan.stages[name].execution["engine"])
+    rules.check_quantised(place, settings, engine.zero, here=here)
+    rules.check_window(place, settings, _window(plan))
+
+
+def _check_merge(plan: Plan, name: str, stage: MergeSettings) -> None:
+    left, place = leaves(plan, stage.parent), f"stages.{name}"
+    if stage.method == "adapter":
+        if left is None:
+            raise ResidencyError(
+                f"{place}: {stage.parent} leaves no adapter to merge", cure="Remove the stage"
+            )
+        if left == "prompt":
+            raise ResidencyError(
+                f"{place}: {stage.parent} leaves a learnt prompt; {rules.WRITTEN_OUT}",
+                cure="Use it where it is",
+            )
+        return
+    for other in [stage.parent, *stage.models]:
+        if leaves(plan, other):
+            raise ResidencyError(f"{place}: {other} leaves an adapter, no whole weights", cure=MERGE_FIRST)
+
+
+def _check_whole(plan: Plan, name: str, stage: ExportSettings | VocabSettings) -> None:
+    left, place = leaves(plan, stage.parent), f"stages.{name}"
+    if left == "prompt":
+        raise ResidencyError(
+            f"{place}: {stage.parent} leaves a learnt prompt; {rules.WRITTEN_OUT}",
+            cure=f"Pass on the directory of {stage.parent} itself: peft loads it",
+        )
+
+
+def _check_template(plan: Plan, name: str) -> None:
+    planned = plan.stages[name]
+    if planned.kind in words.TALKING and plan.base and plan.base.has_chat_template is False:
+        if not planned.settings["chat_template"]:
+            cure = "Set chat_template to a Jinja file" + (
+                "" if planned.kind == "sft" else " in an sft stage above"
+            )
+            raise ResidencyError(f"stages.{name}: {plan.base.model} has no chat template", cure=cure)
+
+
+def _check_finished(plan: Plan, name: str, here: bool) -> None:
+    """The contract itself, where everything that the stage starts from is there."""
+    planned = plan.stages[name]
+    ready = all(plan.stages[parent].finished for parent in planned.parents.values())
+    outside = all((path / "config.json").exists() for path, _ in planned.outside.values())
+    if ready and outside and not planned.finished:
+        contract.check(plan.stage_file(planned), here=here)
+
+
+def _check_base(plan: Plan) -> None:
+    """A base from outside that is here: its weights are whole, its special tokens inside the embedding."""
+    if plan.base is None or not plan.base.here or not (plan.base.directory / "tokenizer.json").exists():
+        return
+    files.check_weights("base", plan.base.directory)
+    words.check_special("base", plan.base.directory)
+
+
+def _window(plan: Plan) -> int | None:
+    base = plan.recipe.base
+    if isinstance(base, ScratchBase):
+        return base.scratch.context
+    longest = plan.base.config.get("max_position_embeddings") if plan.base else None
+    return int(longest) if longest else None
