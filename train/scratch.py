@@ -11,8 +11,9 @@ from pathlib import Path
 
 from residency.artifact import StageFile, commit, own, read_manifest, read_stage
 from residency.data import passport
-from residency.data.corpus import rows
+from residency.data.corpus import rows, schema_of
 from residency.data.tokenizer import train_tokenizer
+from residency.errors import ResidencyError
 
 
 def run(attempt: Path) -> Path:
@@ -60,10 +61,20 @@ def run(attempt: Path) -> Path:
 
 
 def _texts(stage: StageFile) -> Iterator[str]:
-    """Texts of the tokenizer's corpora, each corpus as often as the settings say."""
+    """Texts of the tokenizer's corpora, each corpus as often as the settings say.
+
+    Raises:
+        ResidencyError: a corpus that is no running text.
+    """
     named = stage.settings["tokenizer"]
     times = named if isinstance(named, dict) else dict.fromkeys(named, 1)
     for name, repetitions in times.items():
+        corpus = stage.parents[f"corpus:{name}"]
+        if (schema := schema_of(corpus)) != "text":
+            raise ResidencyError(
+                f"base.scratch.tokenizer: corpus {name} holds rows of kind {schema}",
+                cure="Give one of running text",
+            )
         for _ in range(repetitions):
-            for row in rows(stage.parents[f"corpus:{name}"], "train"):
+            for row in rows(corpus, "train"):
                 yield row["text"]

@@ -91,6 +91,7 @@ class World:
         self.root, self.corpora, self.server = root, corpora, server
         self.run = root / "runs" / "tiny"
         self.events = RunPaths(self.run).events
+        self.vocabulary = 400  # large enough for all words of the texts
         self.evaluation: dict[str, Any] = {}
         """Block of the recipe; empty unless a test fills it."""
         self.synthesis: dict[str, Any] = {}
@@ -104,7 +105,7 @@ class World:
             "layers": 2,
             "width": 32,
             "heads": 2,
-            "vocabulary": 400,
+            "vocabulary": self.vocabulary,
             "context": 128,
             "tokenizer": ["texts"],
         }
