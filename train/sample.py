@@ -50,7 +50,7 @@ def run(stage: StageFile, attempt: Path, rank: int, world_size: int, owner: str)
     scorer = rewards.build(settings.rewards, stage.parents)
     scorer.check(rows, f"stages.{stage.name}.corpus")
     asked = _asked(stage, settings, rows)
-    room = writing.check_room(stage, asked, settings.max_new_tokens, "max_new_tokens")
+    room = writing.check_room(stage, settings, asked)
     weights = writing.check_weights(stage) if rank == 0 else {}
     writer = cache(lambda: writing.load_writer(stage, room))
     assert settings.seed is not None, "the planner fills the seed in"

@@ -45,8 +45,7 @@ def run(stage: StageFile, attempt: Path, rank: int, world_size: int, owner: str)
     scorer = rewards.build([CorrectReward(kind="correct")], stage.parents)
     scorer.check(rows, f"stages.{stage.name}.corpus")
     asked = [row["prompt_ids"] for row in rows]
-    most = settings.depth * settings.max_step_tokens
-    room = writing.check_room(stage, asked, most, "depth * max_step_tokens")
+    room = writing.check_room(stage, settings, asked)
     weights = writing.check_weights(stage) if rank == 0 else {}
     writer = cache(lambda: writing.load_writer(stage, room))
 
@@ -57,7 +56,7 @@ def run(stage: StageFile, attempt: Path, rank: int, world_size: int, owner: str)
             for row, found in zip(some, grow(writer(), some, settings, scorer), strict=True)
         ]
 
-    batches = writing.batches(asked, settings.branches, most)
+    batches = writing.batches(asked, settings.branches, settings.room[0])
     directory = writing.write(stage, attempt, rank, batches, work)
     if directory is None:
         return Exit.RUN_AGAIN

@@ -89,15 +89,15 @@ def check_weights(stage: StageFile) -> dict[str, str]:
     }
 
 
-def check_room(stage: StageFile, prompts: Sequence[list[int]], new: int, told: str) -> int:
+def check_room(
+    stage: StageFile, settings: SampleSettings | TreeSettings, prompts: Sequence[list[int]]
+) -> int:
     """Tokens of the longest prompt and of what is written behind it; they fit the model's window.
-
-    Args:
-        told: settings that make up `new` tokens.
 
     Raises:
         ResidencyError: they do not.
     """
+    new, told = settings.room
     config = json.loads((base_of(stage.parents["model"])[0] / "config.json").read_text(encoding="utf-8"))
     window = {**config, **config.get("text_config", {})}.get("max_position_embeddings")
     longest = max(map(len, prompts))
