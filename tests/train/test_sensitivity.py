@@ -11,8 +11,8 @@ import torch
 
 from residency.train.eigenscore import (
     ALPHA,
-    eigenscore,
     efficient_eigenscore,
+    eigenscore,
     sentence_embedding,
 )
 from tests.train.test_guard import Cases
