@@ -62,12 +62,12 @@ def interval(hits: NDArray[Any], counts: NDArray[Any], clusters: Sequence[str]) 
     _, places = np.unique(np.array(clusters), return_inverse=True)
     hit, count = (np.bincount(places, weights=of) for of in (hits, counts))
     groups, total = len(count), count.sum()
-    share = hit.sum() / total
+    share = float(hit.sum() / total)
     effective = float(groups)
     if groups > 1 and 0 < share < 1:
         variance = groups / (groups - 1) * ((hit - share * count) ** 2).sum() / total**2
-        effective = min(share * (1 - share) / variance, total) if variance else float(total)
-    return wilson(float(share), effective)
+        effective = float(min(share * (1 - share) / variance, total) if variance else total)
+    return wilson(share, effective)
 
 
 def wilson(share: float, number: float) -> tuple[float, float]:
