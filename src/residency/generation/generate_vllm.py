@@ -5,7 +5,9 @@ The engine holds a second copy of the weights beside the scorer's, in part of th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -44,15 +46,30 @@ def _engine(writer: Writer) -> Any:
 
     if writer.model not in _engines:
         free, total = torch.cuda.mem_get_info()
-        _engines[writer.model] = LLM(
-            model=str(writer.directory),
-            dtype=str(writer.model.dtype).removeprefix("torch."),
-            max_model_len=writer.max_length,
-            gpu_memory_utilization=SHARE_OF_FREE_MEMORY * free / total,
-            generation_config="vllm",  # not the model's own temperature and penalties
-            trust_remote_code=False,
-        )
+        with _only_own_device():
+            _engines[writer.model] = LLM(
+                model=str(writer.directory),
+                dtype=str(writer.model.dtype).removeprefix("torch."),
+                max_model_len=writer.max_length,
+                gpu_memory_utilization=SHARE_OF_FREE_MEMORY * free / total,
+                generation_config="vllm",  # not the model's own temperature and penalties
+                trust_remote_code=False,
+            )
     return _engines[writer.model]
+
+
+@contextmanager
+def _only_own_device() -> Iterator[None]:
+    """Within, a process that is started sees this rank's GPU alone: the engine's would take the machine's first."""
+    before, own = os.environ.get("CUDA_VISIBLE_DEVICES"), torch.cuda.current_device()
+    os.environ["CUDA_VISIBLE_DEVICES"] = before.split(",")[own] if before else str(own)
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["CUDA_VISIBLE_DEVICES"]
+        else:
+            os.environ["CUDA_VISIBLE_DEVICES"] = before
 
 
 def _reply(output: Any, ends: list[int]) -> Reply:
