@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-from residency.data.encoding import DialogueEncoder, TextEncoder
+from residency.data.encoding import DialogueEncoder, TextEncoder, is_stop, stretches
 from residency.data.fields import Row
 from residency.errors import ResidencyError
 
@@ -60,7 +59,7 @@ class Masker:
         if schema == "text":
             self.encode = TextEncoder(tokenizer, model, [row["text"] for row in sample])
         elif schema == "messages":
-            self.encode = DialogueEncoder(tokenizer, model, template)
+            self.encode = DialogueEncoder(tokenizer, model, template, strict=False)
         else:
             raise ResidencyError(
                 f"rows of kind {schema} have no loss mask of their own",
@@ -100,21 +99,14 @@ class Masker:
 
     def ends(self, ids: Sequence[int], mask: Sequence[bool]) -> Ends:
         """Whether the stretches with loss (the document, or each reply) end with a stop token."""
-        token, learnt, stretches, at = "", 0, 0, 0
-        for loss, run in groupby(mask):
-            at += len(list(run))
-            if not loss:
-                continue
-            stretches += 1
-            last, behind = ids[at - 1], ids[at : at + 1]
-            learnt += self._stops(last)
-            named = behind[0] if behind and not self._stops(last) and self._stops(behind[0]) else last
+        token, learnt, found = "", 0, stretches(mask)
+        for _, end in found:
+            last, behind = ids[end - 1], ids[end : end + 1]
+            stops = is_stop(self.tokenizer, last)
+            learnt += stops
+            named = behind[0] if behind and not stops and is_stop(self.tokenizer, behind[0]) else last
             token = self._decode([named])
-        return Ends(token, learnt, stretches)
-
-    def _stops(self, id: int) -> bool:
-        added: Any = self.tokenizer.added_tokens_decoder.get(id)
-        return id == self.tokenizer.eos_token_id or (added is not None and added.special)
+        return Ends(token, learnt, len(found))
 
     def _decode(self, ids: Sequence[int]) -> str:
         text: Any = self.tokenizer.decode(

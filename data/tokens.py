@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
 Ints = NDArray[np.int64]
+CHECKED = 50  # dialogues of each corpus in which every prompt is rendered alone too
 SAMPLE = 200  # documents of each corpus on which a faster tokenizer must equal the model's own
 
 
@@ -72,6 +73,14 @@ def run(attempt: Path) -> Path:
         "mixture": receipt,
         "encoded_by": {source.name: source.encode.library for source in sources},
         "highest_token": writer.highest,
+        "stop_tokens": sorted(
+            {
+                id
+                for source in sources
+                if isinstance(source.encode, DialogueEncoder)
+                for id in source.encode.stops
+            }
+        ),
         "tokenizer_digest": tokenizer_digest(stage.parents["model"]),
         "template_digest": template_digest(settings.chat_template or own_template(tokenizer)),
     }
@@ -94,7 +103,8 @@ def _source(
         sample = [row["text"] for row in rows[rows.sample(SAMPLE)]]
         encode = TextEncoder(tokenizer, model, sample)
     elif schema == "messages":
-        encode = DialogueEncoder(tokenizer, model, settings.chat_template)
+        some = rows[rows.sample(CHECKED)]
+        encode = DialogueEncoder(tokenizer, model, settings.chat_template, sample=some)
     else:
         raise ResidencyError(
             f"stage {stage.name}: corpus {name} holds rows of kind {schema}",

@@ -34,7 +34,7 @@ from residency.artifact import (
 )
 from residency.data import passport
 from residency.errors import Exit, ResidencyError
-from residency.train import checkpoint, contract, engine
+from residency.train import checkpoint, contract, engine, saving
 from residency.train.settings import EngineSettings
 
 
@@ -165,6 +165,7 @@ def _save(trainer: Any, stage: StageFile, attempt: Path, rank: int) -> Path:
 
             finish(stage, attempt, trained, payload)
             trainer.processing_class.save_pretrained(payload)
+        saving.note_ends(payload, read_manifest(stage.parents["tokens"]).measured.get("stop_tokens", []))
         (payload / "training_args.bin").unlink(missing_ok=True)  # a pickle, and of no use to a reader
     torch.distributed.barrier()
     return payload

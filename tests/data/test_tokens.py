@@ -11,7 +11,7 @@ from residency.artifact import read_manifest
 from residency.data import tokens
 from residency.data.settings import TokensSettings
 from residency.data.shards import PackedRows
-from residency.data.tokenizer import load_tokenizer, template_of, tokenizer_digest
+from residency.data.tokenizer import ROLES, load_tokenizer, template_of, tokenizer_digest
 from residency.errors import ResidencyError
 
 TEXTS = [{"id": f"d{n}", "text": f"Liver {n}. " + "Bile helps to digest fat. " * (n % 7)} for n in range(60)]
@@ -173,6 +173,7 @@ def test_templates(attempt: Any, make_corpus: Any, base: Path, tmp_path: Path) -
     bare = tmp_path / "bare"
     tokenizer = load_tokenizer(base)
     tokenizer.chat_template = None
+    tokenizer.add_special_tokens({"extra_special_tokens": [*ROLES, "<|im_start|>", "<|im_end|>"]})
     tokenizer.save_pretrained(bare)
     (bare / "config.json").write_text("{}")
 
