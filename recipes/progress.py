@@ -123,7 +123,13 @@ def _summary(stage: PlannedStage) -> str:
                 f", {held_out:,} held out" if held_out else ""
             )
         case "tokens":
-            return f"{measured.get('tokens', 0):,} tokens in {measured.get('rows', 0):,} rows"
+            cut = {name: part["truncated"] for name, part in measured.get("mixture", {}).items()}
+            told = ", ".join(
+                f"{number:,} dialogues of {name} cut to a row" for name, number in cut.items() if number
+            )
+            return f"{measured.get('tokens', 0):,} tokens in {measured.get('rows', 0):,} rows" + (
+                f", {told}" if told else ""
+            )
         case "pairs":
             return f"{measured.get('pairs', 0):,} pairs"
         case "sample":
@@ -148,6 +154,8 @@ def _summary(stage: PlannedStage) -> str:
         return (
             f"loss {_number(measured['loss'])}, {measured['tokens_per_second'] or 0:,.0f} tokens/s, "
             f"ZeRO-{engine['zero']} on {engine['world_size']}"
+            + "".join(f", left out step {entry['step']}" for entry in measured.get("left_out", []))
+            + "".join(f", sign {sign['sign']}" for sign in measured.get("signs", []))
         )
     return ""
 

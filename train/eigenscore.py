@@ -81,6 +81,8 @@ def logarithm() -> np.ndarray[tuple[int], np.dtype[np.float64]]:
     """Chebyshev coefficients of log((y + 1) / 2 + ALPHA) on [-1, 1], by Gauss quadrature, `[TERMS]`."""
     nodes = np.pi * (np.arange(4 * TERMS) + 0.5) / (4 * TERMS)
     values = np.log((np.cos(nodes) + 1) / 2 + ALPHA)
-    coefficients = 2 / len(nodes) * np.cos(np.outer(np.arange(TERMS), nodes)) @ values
+    coefficients: np.ndarray[tuple[int], np.dtype[np.float64]] = (
+        2 / len(nodes) * np.cos(np.outer(np.arange(TERMS), nodes)) @ values
+    )
     coefficients[0] /= 2
     return coefficients

@@ -162,7 +162,7 @@ class FiniteLoss:
             self, "_buffered_inputs"
         ):  # TRL's online trainers: the next step writes replies of its own
             self._buffered_inputs = None
-            self._step += 1
+            self._step: int = getattr(self, "_step", 0) + 1
         return torch.zeros((), device=self.args.device)  # type: ignore[attr-defined]
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:

@@ -4,7 +4,8 @@
 
 Each attempt is trained as `residency.train.worker` does, twice if it is named twice. The fault comes up whenever the
 batch of one of the steps is trained, on the last rank only: `nan` (the loss), `gradient` (infinite, though the loss is
-fine), `huge` (a loss 100 times as large) or `none`. Why attempts failed is printed as JSON.
+fine), `huge` (a loss 100 times as large) or `none`; `zero` (no loss at all) on all ranks. Why
+attempts failed is printed as JSON.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ from residency.train import engine, worker
 
 
 def spoilt(loss: torch.Tensor, kind: str) -> torch.Tensor:
-    if kind == "nan":
-        return loss * torch.nan
+    if kind in ("nan", "zero"):
+        return loss * (torch.nan if kind == "nan" else 0)
     if kind == "huge":
         return loss * 100
     return loss + (loss - loss.detach()).sqrt()  # 0, with an infinite slope
@@ -40,10 +41,10 @@ def main() -> None:
 
     def compute_loss(self: Any, *args: Any, **kwargs: Any) -> Any:
         loss = right(self, *args, **kwargs)
-        last = self.args.process_index == self.args.world_size - 1
-        return spoilt(loss, kind) if last and str(self.state.global_step + 1) in steps else loss
+        here = kind == "zero" or self.args.process_index == self.args.world_size - 1
+        return spoilt(loss, kind) if here and str(self.state.global_step + 1) in steps else loss
 
-    PackedTrainer.compute_loss = compute_loss  # type: ignore[method-assign]
+    PackedTrainer.compute_loss = compute_loss
     for fault, attempt in zip(sys.argv[1::2], map(Path, sys.argv[2::2]), strict=True):
         kind, _, numbers = fault.partition(":")
         steps = numbers.split(",")

@@ -89,6 +89,8 @@ def cases(made: World, tmp_path_factory: pytest.TempPathFactory) -> Cases:
     found.add("never seen, ZeRO-3", ["none"], {"skips": 1}, left_out=(2,), zero=3, micro_batch_size=1)
     found.add("spike", ["huge:12"], {"skips": 1, "spike": 8.0})
     found.add("none allowed", ["gradient:5"], {})
+    found.add("told", ["zero:2,3,4"], {"stop_on": ["kl"]})
+    found.add("stopped", ["zero:2,3,4,5"], {"stop_on": ["zero_loss"]})
     found.run()
     return found
 
@@ -131,10 +133,23 @@ def test_a_spike_is_left_out(cases: Cases) -> None:
 
 
 def test_when_nothing_more_may_be_left_out_it_ends_with_its_own_code(cases: Cases) -> None:
-    assert [outcome["code"] for outcome in cases.failed] == [Exit.DIVERGED] * 2
+    assert [outcome["code"] for outcome in cases.failed] == [Exit.DIVERGED] * 3
     assert cases.failed[0]["reason"].startswith(
         "the loss is nan at step 11; the last good checkpoint is of step 9; left out before: step 5. Lower"
     )
     assert cases.failed[1]["reason"].startswith(
         "the gradient is no number at step 5; the last good checkpoint is of step 3. Lower"
     )
+
+
+def test_a_sign_is_told_and_ends_the_stage_where_the_recipe_says_so(cases: Cases) -> None:
+    assert cases.failed[2]["reason"].startswith(
+        "stage cpt: zero_loss at step 4: the loss is 0 in 3 logs in a row: nothing is learnt; "
+        "the checkpoint of step 4 is kept. Change the stage"
+    )
+    kept = cases.attempts["stopped"].glob("checkpoints/*/seal.json")
+    assert "checkpoint-4" in [path.parent.name for path in kept]
+    for name in ("told", "stopped"):
+        told = [(event["sign"], event["step"]) for event in cases.events(name, "sign")]
+        assert told == [("zero_loss", 4), ("dead_gradients", 4)]
+    assert [sign["sign"] for sign in cases.measured("told")["signs"]] == ["zero_loss", "dead_gradients"]

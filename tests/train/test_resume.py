@@ -31,7 +31,7 @@ pytestmark = pytest.mark.slow
 PATIENCE = 240.0
 STEPS_BETWEEN_SAVES = 3
 STAGES: dict[str, dict[str, Any]] = {
-    "cpt": {"tokens": 6000, "save_every": STEPS_BETWEEN_SAVES},
+    "cpt": {"tokens": 6000, "save_every": STEPS_BETWEEN_SAVES, "guard": {"skips": 1, "spike": 50.0}},
     "preference": {"epochs": 4.0, "save_every": STEPS_BETWEEN_SAVES},
     "sft": {
         "epochs": 8.0, "save_every": STEPS_BETWEEN_SAVES, "lora": {"rank": 4, "dropout": 0.1, "finish": "merge"},
