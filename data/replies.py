@@ -27,6 +27,7 @@ Form = Literal["ranked", "steps"]
 FORMS: dict[str, Form] = {"preference": "ranked", "ranked": "ranked", "steps": "steps"}
 """Schema of a corpus to the form of its rows."""
 HELD_OUT = "prompt is held out"
+ALIKE = "no reply is better than another"
 
 
 def run(attempt: Path) -> Path:
@@ -54,11 +55,13 @@ def run(attempt: Path) -> Path:
         )
     judged = list(rows(corpora[name], part)) if part else []
     asked = {json.dumps(row["prompt"]) for row in judged}
-    fresh = [row for row in rows(corpora[main], "train") if json.dumps(row["prompt"]) not in asked]
-    left_out = read_manifest(corpora[main]).measured["documents"] - len(fresh)
+    left_out: Counter[str] = Counter()
+    fresh = list(_teaching(rows(corpora[main], "train"), asked, left_out))
     if not fresh:
+        told = ", ".join(f"{count} {reason}" for reason, count in left_out.items())
         raise ResidencyError(
-            f"corpus {main}: every prompt is held out too", cure="Give held_out other prompts"
+            f"corpus {main}: no row is left to learn from ({told})",
+            cure="Give other prompts, or other rewards",
         )
     train, held_out = (
         list(islice(_made(some, form, renderer, corpus, settings.max_length), limit))
@@ -74,7 +77,7 @@ def run(attempt: Path) -> Path:
         "judgements": sum(map(judgements, train)),
         "held_out": len(held_out),
         "held_out_judgements": sum(map(judgements, held_out)),
-        "left_out": dict(Counter({HELD_OUT: left_out})) if left_out else {},
+        "left_out": dict(left_out),
         "with_scores": sum(row.get("scores") is not None for row in train),
         "tokens": sum(lengths),
         "longest": max(length for row in train + held_out for length in _lengths(row)),
@@ -139,6 +142,17 @@ def _made(
         yield made
 
 
+def _teaching(found: Iterable[Row], asked: set[str], left_out: Counter[str]) -> Iterator[Row]:
+    """Rows whose prompt is not held out and, of what a stage wrote and ranked, whose replies differ in rank."""
+    for row in found:
+        if json.dumps(row["prompt"]) in asked:
+            left_out[HELD_OUT] += 1
+        elif "ranks" in row and not pairs(row["ranks"]):
+            left_out[ALIKE] += 1
+        else:
+            yield row
+
+
 def _steps(row: Row, renderer: Renderer) -> Row:
     ids, ends = step_ends(renderer, row["prompt"], row["steps"])
     return _known(row) | {"ids": ids, "ends": ends, "values": row["values"]}
@@ -160,7 +174,7 @@ def _ranked(row: Row, renderer: Renderer) -> Row:
         if not any(message["content"].strip() for message in messages):
             raise ResidencyError("an empty prompt or reply", cure="Take it out")
     if not pairs(ranks):
-        raise ResidencyError("no reply is better than another", cure="Take it out")
+        raise ResidencyError(ALIKE, cure="Take it out")
     if any(replies[better] == replies[worse] for better, worse in pairs(ranks)):
         raise ResidencyError("a reply is preferred to itself", cure="Take it out")
     rendered = [

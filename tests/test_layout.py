@@ -9,7 +9,7 @@ from pathlib import Path
 
 ROOMS = ("recipes", "data", "train", "eval", "slurm")
 FRONT_DOOR = {"cli", "__main__"}
-NOUNS = {"answers", "generation", "artifact", "events", "errors", "model", "__init__"}
+NOUNS = {"answers", "generation", "artifact", "events", "errors", "model", "prompted", "weights", "__init__"}
 # A module may import from its own level and from those to the right of it.
 LEVELS = [FRONT_DOOR, {"slurm"}, {"recipes"}, {"train", "eval"}, {"data"}, NOUNS]
 # `slurm.settings` is joined by the recipe; settings hold no behaviour.

@@ -17,10 +17,14 @@ from residency.errors import Exit, ResidencyError
 from residency.train.settings import EngineSettings
 
 PEER_TIMEOUT = timedelta(minutes=30)
+WRITER_TIMEOUT = timedelta(hours=24)  # the rank with the last batch keeps the others waiting
 
 
-def start() -> tuple[int, int]:
+def start(*, trains: bool = True) -> tuple[int, int]:
     """Join the process group from torchrun's or srun's environment; returns rank and world size.
+
+    Args:
+        trains: DeepSpeed will run; else the ranks only agree on who does what.
 
     Raises:
         ResidencyError: RANK without WORLD_SIZE, or more local ranks than accelerators.
@@ -31,7 +35,6 @@ def start() -> tuple[int, int]:
             f"{', '.join(missing)} not set",
             cure="Start with torchrun -m residency.train.worker STAGE_DIR, or srun",
         )
-    os.environ["ACCELERATE_USE_DEEPSPEED"] = "true"
     import torch
 
     cuda = torch.cuda.is_available()
@@ -44,13 +47,25 @@ def start() -> tuple[int, int]:
         )
     local_ranks = int(os.environ.get("LOCAL_WORLD_SIZE", os.environ.get("SLURM_NTASKS_PER_NODE", "1")))
     torch.set_num_threads(max(1, _cores() // local_ranks))
-    from accelerate import PartialState
-
     try:
-        PartialState(backend="nccl" if cuda else "gloo", timeout=PEER_TIMEOUT)
+        _meet(trains, cuda)
     except torch.distributed.DistError as error:
         raise ResidencyError(f"the ranks did not meet: {error}", code=Exit.ENVIRONMENT) from error
     return torch.distributed.get_rank(), torch.distributed.get_world_size()
+
+
+def _meet(trains: bool, cuda: bool) -> None:
+    import torch
+
+    if trains:
+        os.environ["ACCELERATE_USE_DEEPSPEED"] = "true"
+        from accelerate import PartialState
+
+        PartialState(backend="nccl" if cuda else "gloo", timeout=PEER_TIMEOUT)
+    else:
+        if cuda:
+            torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+        torch.distributed.init_process_group("gloo", timeout=WRITER_TIMEOUT)
 
 
 def _cores() -> int:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from residency.artifact import read_manifest
-from residency.data import replies
+from residency.data import corpus, parts, replies
 from residency.data.settings import RepliesSettings
 from residency.data.tokenizer import load_tokenizer, template_digest
 from residency.errors import ResidencyError
@@ -119,9 +119,24 @@ def test_a_ranking_that_contradicts_itself(make_replies: Any) -> None:
     [
         ([{"text": "a"}], None, "corpus likes holds rows of kind text, which judge nothing"),
         (PAIRS, [STEPS], "corpus others holds rows of kind steps, corpus likes of kind preference"),
-        (PAIRS[:1], PAIRS[:1], "corpus likes: every prompt is held out too"),
+        (PAIRS[:1], PAIRS[:1], r"corpus likes: no row is left to learn from \(1 prompt is held out\)"),
     ],
 )
 def test_corpora_that_do_not_fit(make_replies: Any, rows: Any, others: Any, complaint: str) -> None:
     with pytest.raises(ResidencyError, match=complaint):
         make_replies(rows, others)
+
+
+def test_replies_that_a_stage_ranked_all_alike_are_left_out(
+    attempt: Any, base: Path, make_corpus: Any
+) -> None:
+    draws = make_corpus("draws", [RANKED])
+    (row,) = corpus.rows(draws, "train")
+    with (draws / "train.jsonl").open("ab") as file:  # a corpus from a file would have dropped it before
+        file.write(
+            parts.dump(row | {"id": "alike", "prompt": [{"role": "user", "content": "?"}], "ranks": [1] * 3})
+        )
+    settings = RepliesSettings(max_length=64).model_dump()
+    made = replies.run(attempt("judge-tokens", "replies", settings, {"model": base, "corpus:draws": draws}))
+    assert [kept["id"] for kept in replies.load(made, "train")] == ["r"]
+    assert read_manifest(made).measured["left_out"] == {"no reply is better than another": 1}

@@ -34,7 +34,7 @@ from residency.model import virtual_prompt
 
 WRITER = 1  # raise when replies change: it is part of the records' key
 TOKENS_PER_BATCH = {"cpu": 8192, "cuda": 65536}  # prompt and reply; what their keys and values may take
-TOKENS_FOR_VLLM = 4 * 2**20  # it schedules them itself, best with many at hand
+TOKENS_FOR_VLLM = 2**20  # it schedules them itself, best with many at hand
 
 
 @dataclass(frozen=True)
