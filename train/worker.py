@@ -67,7 +67,7 @@ def run(attempt: Path) -> Exit:
     if (paths.artifact(stage.name, stage.identity) / "manifest.json").exists():
         return Exit.DONE
     logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
-    rank, world_size = engine.start()
+    rank, world_size = engine.start(trains=stage.kind not in WRITING)
     owner = _become_owner(attempt, rank)
     contract.check(stage)
     started = time.monotonic()
