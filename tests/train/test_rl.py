@@ -8,6 +8,7 @@ import signal
 import subprocess
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -125,24 +126,33 @@ def test_held_out_prompts_are_watched(trained: tuple[World, Path]) -> None:
     assert {line["step"] for line in after} == {8}
 
 
+def after_the_checkpoint(attempt: Path) -> bool:
+    """The first checkpoint is sealed, and replies were consumed that it does not know of."""
+    sealed = list(attempt.glob("checkpoints/*-3/seal.json"))
+    return bool(sealed) and len(list(Ledger(attempt / "ledger.jsonl").lines())) > 4
+
+
+def kill(attempt: Path, world: World, moment: Callable[[], bool]) -> None:
+    """Start the ranks, and SIGKILL them all when the moment has come: nothing can tidy up."""
+    process = subprocess.Popen([*world.launcher(2), "residency.train.worker", str(attempt)])
+    until = time.monotonic() + PATIENCE
+    while not moment():
+        assert process.poll() is None, f"ended with {process.returncode} before the moment came"
+        assert time.monotonic() < until, "the moment did not come"
+        time.sleep(0.01)
+    family = psutil.Process(read_attempt(attempt)["pid"]).parent()
+    assert family
+    for rank in (ranks := family.children()):
+        rank.send_signal(signal.SIGKILL)
+    assert len(ranks) == 2
+    process.wait()
+
+
 def test_killed_and_run_again_the_ledger_is_exact(trained: tuple[World, Path], tmp_path: Path) -> None:
     unbroken = trained[1]
     world = copied(trained[0], tmp_path / "world")
     attempt = world.attempt(world.plan({"rl": HARD}, **ENGINE), "rl")
-    with (tmp_path / "output.txt").open("wb") as output:
-        command = [*torchrun(2), "residency.train.worker", str(attempt)]
-        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=dict(os.environ))
-    until = time.monotonic() + PATIENCE
-    kept = attempt / "ledger.jsonl"
-    while not (list(attempt.glob("checkpoints/*-3/seal.json")) and len(list(Ledger(kept).lines())) > 4):
-        assert process.poll() is None, (tmp_path / "output.txt").read_text()[-2000:]
-        assert time.monotonic() < until
-        time.sleep(0.01)
-    family = [*psutil.Process(process.pid).children(recursive=True)[::-1], psutil.Process(process.pid)]
-    for member in family:
-        member.send_signal(signal.SIGKILL)
-    process.wait()
-    psutil.wait_procs(family, timeout=10)
+    kill(attempt, world, lambda: after_the_checkpoint(attempt))
     artifact = world.train("rl", HARD, **ENGINE)
     measured = read_manifest(artifact).measured
     assert measured["resumed_from_step"] == 3

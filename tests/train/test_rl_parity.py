@@ -62,7 +62,8 @@ def test_the_same_weights_as_trl_alone(base: Path, tmp_path: Path, algorithm: st
         "num_generations": 4, "per_device_train_batch_size": 4, "gradient_accumulation_steps": 2, "beta": 0.1,
         "max_completion_length": 6, "learning_rate": 1e-2, "reward_weights": [1.0, 0.5], "shuffle_dataset": False,
         "num_iterations": 2, "num_train_epochs": 1, "use_cpu": True, "bf16": False,
-        "gradient_checkpointing": False, "report_to": [], "save_strategy": "no", "logging_strategy": "no", "disable_tqdm": True, "seed": 3,
+        "gradient_checkpointing": False, "report_to": [], "save_strategy": "no",
+        "logging_strategy": "no", "disable_tqdm": True, "seed": 3,
     }  # fmt: skip
     scorer = rewards.build([TypeAdapter(Reward).validate_python(each) for each in REWARDS], {})
 
