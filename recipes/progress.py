@@ -142,6 +142,13 @@ def _summary(stage: PlannedStage) -> str:
                 f"{measured['nodes']:,} steps for {measured['prompts']:,} prompts, "
                 f"{measured['solved']:,} solved"
             )
+        case "vocab":
+            before, after = measured["before"], measured["after"]
+            return f"{measured['tokens_added']:,} new tokens" + "".join(
+                f", {name.replace('_', ' ')} {before[name]:.2f} to {after[name]:.2f}"
+                for name in ("tokens_per_term", "tokens_per_word", "bits_per_byte")
+                if name in before
+            )
         case "evaluate":
             scores = {name: task["value"] for name, task in measured.get("tasks", {}).items()}
             return "  ".join(f"{name} {value:.3f}" for name, value in scores.items())

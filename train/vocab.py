@@ -134,10 +134,10 @@ def _head(texts: list[str], most: int) -> list[str]:
     """The first texts, up to so many bytes; the last one is cut."""
     taken: list[str] = []
     for text in texts:
-        room = most - sum(len(one.encode()) for one in taken)
-        if room <= 0:
+        taken.append(text.encode()[:most].decode("utf-8", "ignore"))
+        most -= len(taken[-1].encode())
+        if most <= 0:
             break
-        taken.append(text.encode()[:room].decode("utf-8", "ignore"))
     return taken
 
 

@@ -39,7 +39,7 @@ def main() -> None:
         chain.run(plan)
         figures = measured(plan)
     words = recipe.stages["vocabulary"].model_dump(mode="json", exclude_none=True)
-    settings = {"recipe": RECIPE.name, "vocabulary": words, "trained_tokens": recipe.stages["cpt"].tokens}
+    settings = {"recipe": RECIPE.name, "vocabulary": words}
     tell(record, "align_vocabulary", figures, settings, load=busy, threads=len(os.sched_getaffinity(0)))
 
 

@@ -22,11 +22,12 @@ def grow(model: Any, first: int, sources: list[list[list[int]]]) -> int:
         sources: for each new token the texts that it stands for, as ids: its row is the mean over the texts of the mean
             over their ids' rows, in the embedding and in the output layer.
 
-    Rows behind the last token are the mean of all, so that no such token is likely.
+    Rows that pad the table are the mean of all, so that no such token is likely.
     """
     import torch
 
-    old, last = model.get_input_embeddings().weight.shape[0], first + len(sources)
+    old: int = model.get_input_embeddings().weight.shape[0]
+    last = first + len(sources)
     assert first <= old, (first, old)
     model.resize_token_embeddings(rows_for(old, last), mean_resizing=False)
     with torch.no_grad():
@@ -34,9 +35,8 @@ def grow(model: Any, first: int, sources: list[list[list[int]]]) -> int:
             means: dict[int, Any] = {}  # all words of a type stand for the same texts
             for texts in sources:
                 if id(texts) not in means:
-                    of_texts = [table[ids].float().mean(0) for ids in texts]
-                    means[id(texts)] = torch.stack(of_texts).mean(0)
-            table[last:] = table[:first].mean(0, dtype=torch.float32).to(table.dtype)
+                    means[id(texts)] = sum(table[ids].float().mean(0) for ids in texts) / len(texts)
+            table[max(last, old) :] = table[:first].mean(0, dtype=torch.float32).to(table.dtype)
             for place, texts in enumerate(sources):
                 table[first + place] = means[id(texts)].to(table.dtype)
     return min(len(sources), old - first)

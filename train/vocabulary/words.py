@@ -19,7 +19,7 @@ from residency.train.vocabulary.terms import Terms
 
 CANDIDATE = re.compile(r" ?[^\W\d_]+")
 FEWEST = 5  # occurrences: the row of a rarer word would hardly be trained
-MOST_BYTES = 500_000_000  # of text that is counted, spread over the corpus
+MOST_BYTES = 200_000_000  # of text that is counted, spread over the corpus
 
 
 @dataclass(frozen=True)
