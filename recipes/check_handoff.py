@@ -66,7 +66,7 @@ def _check_training(plan: Plan, name: str, stage: TrainingStage, here: bool) -> 
     rules.check_said(place, stage.kind, settings, leaves(plan, stage.parent), stage.parent)
     engine = EngineSettings.model_validate(plan.stages[name].execution["engine"])
     rules.check_quantised(place, settings, engine.zero, here=here)
-    rules.check_window(place, settings, _window(plan))
+    rules.check_window(place, stage.kind, settings, _window(plan))
 
 
 def _check_writing(plan: Plan, name: str, stage: WritingStage) -> None:

@@ -51,10 +51,14 @@ def sparse_sum(
         seed: with `name`, the tensor's, it decides which `dare` drops, whatever the order of the tensors.
     """
     differences, scales = [tensor - ancestor for tensor in tensors], torch.tensor(list(weights))
-    if density == 1 and method == "dare":
-        return ancestor + sum(d * w for d, w in zip(differences, weights, strict=True))
     if method == "ties":
-        return ancestor + ties(differences, scales, density)
+        added: torch.Tensor = ties(differences, scales, density)
+        return ancestor + added
+    if density == 1:
+        return ancestor + torch.stack(
+            [part * scale for part, scale in zip(differences, scales, strict=True)]
+        ).sum(0)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(zlib.crc32(f"{seed} {name}".encode()))
-        return ancestor + dare_linear(differences, scales, density)
+        kept: torch.Tensor = dare_linear(differences, scales, density)
+    return ancestor + kept

@@ -28,9 +28,9 @@ from transformers import (
 from residency.artifact import StageFile
 from residency.data import replies
 from residency.data.tokenizer import template_digest, tokenizer_digest
+from residency.train.adapters.prepare import prepare
 from residency.train.engine import training_arguments
 from residency.train.judgement import HALF, agreement
-from residency.train.lora import prepare
 from residency.train.reward_rows import JudgedRows, Row, collate, sequences
 from residency.train.saving import TiedOnce
 from residency.train.score_head import score_at

@@ -24,7 +24,10 @@ class PromptedEmbedding(torch.nn.Module):
 
     def __init__(self, words: Any, learnt: torch.Tensor) -> None:
         super().__init__()
-        self.words, self.prompt = words, torch.nn.Embedding.from_pretrained(learnt)
+        self.words, self.prompt = (
+            words,
+            torch.nn.Embedding(*learnt.shape, _weight=learnt).requires_grad_(False),
+        )
 
     @property
     def weight(self) -> torch.Tensor:

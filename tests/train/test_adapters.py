@@ -10,13 +10,14 @@ import torch
 from peft import PeftModel
 from safetensors.torch import load_file
 
+from residency import events
 from residency.model import load, load_weights, virtual_prompt
 
 if TYPE_CHECKING:
     from tests.train.conftest import World
 
 pytestmark = pytest.mark.slow
-LORA = {"rank": 4, "alpha": 8.0, "finish": "keep"}
+LORA: dict[str, Any] = {"rank": 4, "alpha": 8.0, "finish": "keep"}
 IDS = torch.arange(9)[None] + 10
 
 
@@ -93,6 +94,18 @@ def test_zero_2_and_3_learn_the_same(world: World, own: dict[str, Any]) -> None:
     kept = kept.rename(world.root / "first")
     again = load_file(world.train("sft", own, zero=2) / "adapter_model.safetensors")
     for name, tensor in load_file(kept / "adapter_model.safetensors").items():
-        torch.testing.assert_close(
-            again[name], tensor, atol=1e-5, rtol=0, msg=lambda text, name=name: f"{name}: {text}"
-        )
+        torch.testing.assert_close(again[name], tensor, atol=1e-5, rtol=0)
+
+
+def test_a_learnt_prompt_is_continued_by_preference_training(world: World) -> None:
+    prompt = {"prompt_tuning": {"tokens": 5}, "learning_rate": 0.05}
+    stages = {"sft": prompt, "preference": prompt | {"from": "sft", "adapter": "continue"}}
+    artifact = world.train_all(stages, zero=3)
+    steps = [event for event in events.read(world.events) if event["event"] == "step"]
+    first = next(event for event in steps if event["stage"] == "preference")
+    assert first["loss"] == pytest.approx(0.693147, abs=1e-3), "the reference is the parent, prompt and all"
+    before, after = (
+        load_file(path / "adapter_model.safetensors")
+        for path in (next(world.run.glob("sft-????????")), artifact)
+    )
+    assert (before["prompt_embeddings"] - after["prompt_embeddings"]).abs().max() > 1e-3

@@ -77,7 +77,11 @@ def continued(model: Any, adapter: Path) -> Any:
 
     config = PeftConfig.from_pretrained(str(adapter))
     if not config.is_prompt_learning:
-        return PeftModel.from_pretrained(model, str(adapter), is_trainable=True)
+        if hasattr(
+            model, "score"
+        ):  # of a language model, taken up by a reward model: its head is trained beside it
+            config.task_type = "SEQ_CLS"
+        return PeftModel.from_pretrained(model, str(adapter), config=config, is_trainable=True)
     from residency.train.adapters.prompted import PromptedModel
 
     config.prompt_tuning_init = "RANDOM"  # what it started from is learnt over

@@ -38,4 +38,5 @@ class PromptedModel(PeftModelForCausalLM):
         """`[tokens, width]`."""
         if self._gathered is not None:
             return self._gathered.detach().cpu()
-        return super().get_prompt_embedding_to_save(adapter_name)
+        learnt: torch.Tensor = super().get_prompt_embedding_to_save(adapter_name)
+        return learnt

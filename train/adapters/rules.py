@@ -13,7 +13,7 @@ from residency.train.launch import count_accelerators
 
 Settings = dict[str, Any]
 PROMPTED = ("cpt", "sft")
-"""Kinds of stages that can train a prompt: their rows are packed with room for it."""
+"""Kinds of stages that can train a new prompt; preference training only continues one: its reference has one too."""
 WRITTEN_OUT = "a learnt prompt is no weight of the model and cannot be merged"
 
 
@@ -40,9 +40,12 @@ def check_said(place: str, kind: str, settings: Settings, left: str | None, pare
         parent: its stage.
     """
     said, lora, prompt = settings["adapter"], settings["lora"], settings["prompt_tuning"]
-    if prompt and kind not in PROMPTED:
+    going_on = kind == "preference" and left == "prompt" and said == "continue"
+    if prompt and kind not in PROMPTED and not going_on:
+        cure = "Learn the prompt in an sft stage and set adapter: continue, or use lora"
         raise ResidencyError(
-            f"{place}.prompt_tuning: stages of kind {kind} cannot train a prompt", cure="Use lora"
+            f"{place}.prompt_tuning: stages of kind {kind} cannot train a new prompt",
+            cure=cure if kind == "preference" else "Use lora",
         )
     if left and said is None:
         choice = "adapter: continue" if left == "prompt" else "adapter: continue or adapter: merge"
@@ -90,7 +93,7 @@ def check_quantised(place: str, settings: Settings, zero: int, *, here: bool = T
         raise ResidencyError(f"{place}: bitsandbytes is not installed", cure="pip install bitsandbytes")
 
 
-def check_window(place: str, settings: Settings, longest: int | None) -> None:
+def check_window(place: str, kind: str, settings: Settings, longest: int | None) -> None:
     """Rows, with the learnt prompt in them, fit the model and hold more than the prompt.
 
     Raises:
@@ -102,6 +105,12 @@ def check_window(place: str, settings: Settings, longest: int | None) -> None:
             cure=f"Set max_length to {longest} or less",
         )
     prompt = settings.get("prompt_tuning")
+    if prompt and longest and kind == "preference" and settings["max_length"] + prompt["tokens"] > longest:
+        raise ResidencyError(
+            f"{place}.max_length = {settings['max_length']}: with the {prompt['tokens']} virtual tokens before them "
+            f"rows are longer than the {longest} tokens that the model reads",
+            cure=f"Set max_length to {longest - prompt['tokens']} or less",
+        )
     if prompt and prompt["tokens"] + 2 > settings["max_length"]:
         raise ResidencyError(
             f"{place}.prompt_tuning.tokens = {prompt['tokens']}: they fill the {settings['max_length']} tokens of "

@@ -82,7 +82,7 @@ def _check_room(stage: StageFile, tokens: Path) -> None:
     """Rows fit the model's window, their ids its embedding."""
     model, manifest = stage.parents["model"], read_manifest(tokens)
     config = files.config_of(model)
-    check_window(f"stages.{stage.name}", stage.settings, config.get("max_position_embeddings"))
+    check_window(f"stages.{stage.name}", stage.kind, stage.settings, config.get("max_position_embeddings"))
     highest = manifest.measured.get("highest_token")
     if highest is not None and highest >= config["vocab_size"]:
         raise ResidencyError(
