@@ -61,7 +61,7 @@ def build(stage: StageFile, attempt: Path, world_size: int) -> tuple[PreferenceT
     passes = [
         pairs.items(pairs.order[first : first + micro].tolist()) for first in _sampled(len(pairs), micro)
     ]
-    layout = layouts.choose(settings["layout"], head.causal(model), passes)
+    layout = layouts.choose(stage.execution["layout"], head.causal(model), passes)
     scored = micro * (pairs.replies * pairs.longest_reply + objective.prompts_scored * pairs.longest_prompt)
     chosen_head = head.choose(engine.head, model, scored)
     head.attach(model, chosen_head)

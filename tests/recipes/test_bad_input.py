@@ -76,6 +76,57 @@ def test_a_wrong_value_is_named(tmp_path: Path, change: str, message: str) -> No
     assert message in refusal(tmp_path, SMALL, change, *extra)
 
 
+KEEP, PROMPT = "lora: {rank: 4, finish: keep}", "prompt_tuning: {tokens: 8}"
+CPT = "kind: cpt, from: pretrain, mixture: {text: 1}, tokens: 2k, max_length: 64, batch_size: 8"
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "message"),
+    [
+        ("adapter: merge", CPT, "stages.pretrain.adapter = merge: base, its parent, left no adapter"),
+        (
+            KEEP,
+            CPT,
+            "stages.cpt: pretrain, its parent, left an adapter. Set adapter: continue or adapter: merge",
+        ),
+        (KEEP, f"{CPT}, adapter: continue", "stages.cpt.adapter = continue needs lora. Add lora, or merge"),
+        (KEEP, f"{CPT}, adapter: merge, {KEEP}", "would stand on weights that are kept nowhere"),
+        (PROMPT, CPT, "stages.pretrain.prompt_tuning: stages of kind pretrain cannot train a new prompt"),
+        (
+            "lora: {finish: keep, quantised: true}",
+            CPT,
+            "stages.pretrain.lora.quantised: 4-bit weights need a GPU",
+        ),
+        (
+            "lora: {finish: merge}",
+            "kind: merge, from: pretrain, method: adapter",
+            "pretrain leaves no adapter to merge",
+        ),
+        (
+            KEEP,
+            "kind: merge, from: base, method: ties, models: {pretrain: 1}",
+            "pretrain leaves an adapter, no whole",
+        ),
+        (
+            KEEP,
+            "kind: merge, from: pretrain, method: slerp, models: {pretrain: 1}",
+            "models: slerp takes 2, not 1",
+        ),
+        (
+            "seed: 1",
+            "kind: merge, from: base, method: dare, models: {pretrain: 0}",
+            "stages.cpt.models.pretrain = 0",
+        ),
+    ],
+)
+def test_adapters_are_handed_over_explicitly(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: str, second: str, message: str
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    text = SMALL.replace("batch_size: 8}", f"batch_size: 8, {first}}}") + f"  cpt: {{{second}}}\n"
+    assert message in refusal(tmp_path, text)
+
+
 def test_ranks_must_divide_the_batch(tmp_path: Path) -> None:
     if len(os.sched_getaffinity(0)) < 2:
         pytest.skip("one core")

@@ -36,7 +36,9 @@ class LoraSettings(Settings):
     @model_validator(mode="after")
     def _one_kind_of_weights(self) -> LoraSettings:
         if self.dora and self.quantised:
-            raise ValueError("dora needs the length of whole weights, quantised has none: keep one of the two")
+            raise ValueError(
+                "dora needs the length of whole weights, quantised has none: keep one of the two"
+            )
         return self
 
 
