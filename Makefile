@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/installed
 
-.PHONY: install quickstart test test-all test-cluster check format bench bench-train bench-data bench-eval schema clean
+.PHONY: install quickstart test test-all test-cluster check format bench bench-train bench-data bench-eval bench-align schema clean
 
 install: $(STAMP)
 
@@ -42,7 +42,7 @@ format: $(STAMP)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: bench-train bench-data bench-eval
+bench: bench-train bench-data bench-eval bench-align
 
 bench-train: $(STAMP)
 	$(BIN)/python tests/bench/train.py
@@ -58,6 +58,12 @@ bench-data: $(STAMP)
 bench-eval: $(STAMP)
 	for subject in speed simulation compare; do \
 		$(BIN)/python -m tests.bench.eval_$$subject || exit 1; \
+	done
+	$(BIN)/python tests/bench/table.py
+
+bench-align: $(STAMP)
+	for script in tests/bench/align_*.py; do \
+		$(BIN)/python -m tests.bench.$$(basename $$script .py) || exit 1; \
 	done
 	$(BIN)/python tests/bench/table.py
 

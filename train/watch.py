@@ -20,7 +20,6 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from residency import events
 from residency.artifact import RunPaths, StageFile, report_attempt, write_json
-from residency.errors import Exit, ResidencyError
 from residency.train import signs
 from residency.train.adapters.merging import MERGED
 from residency.train.checkpoint import hold, seal
@@ -204,22 +203,3 @@ class Watch(TrainerCallback):
         except OSError as error:
             reason = error.strerror or str(error)
             events.emit(self.events, "hold_failed", self.stage.name, step=state.global_step, reason=reason)
-
-
-class FirstStepIsLog2(TrainerCallback):
-    """The reference of preference training is the parent, exactly: then the first DPO loss is ln 2."""
-
-    def on_log(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        logs: dict[str, float] | None = None,
-        **_: Any,
-    ) -> None:
-        if state.global_step == 1 and logs and "loss" in logs and abs(logs["loss"] - math.log(2)) > 1e-3:
-            raise ResidencyError(
-                f"the first preference loss is {logs['loss']:.6f}, not ln 2 = {math.log(2):.6f}: "
-                "the reference is not the parent",
-                code=Exit.OUR_FAULT,
-            )

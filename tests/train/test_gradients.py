@@ -23,7 +23,7 @@ from safetensors.torch import load_file
 
 from residency.artifact import StageFile, read_stage
 from residency.data.shards import IGNORED
-from residency.train.lora import prepare
+from residency.train.adapters.prepare import prepare
 from residency.train.packed import Rows
 
 if TYPE_CHECKING:
@@ -42,6 +42,24 @@ STAGES: dict[str, dict[str, Any]] = {
     "sft": PLAIN | {"epochs": 1.0},
     "lora": PLAIN | {"kind": "sft", "epochs": 1.0, "lora": LORA},
     "preference": PLAIN | {"limit": BATCH_SIZE, "beta": BETA, "epochs": 2.0},
+    "kto": PLAIN
+    | {
+        "kind": "preference",
+        "corpus": "pairs",
+        "loss": "kto",
+        "limit": BATCH_SIZE // 2,
+        "beta": BETA,
+        "epochs": 2.0,
+    },
+    "orpo": PLAIN
+    | {
+        "kind": "preference",
+        "corpus": "pairs",
+        "loss": "orpo",
+        "limit": BATCH_SIZE,
+        "beta": BETA,
+        "epochs": 2.0,
+    },
 }
 LAYOUTS = [
     (1, 2, 8),
@@ -53,9 +71,13 @@ LAYOUTS = [
     (2, 3, 4),
     (2, 3, 1),
 ]  # ranks, ZeRO, micro
-QUICK = [("cpt", 2, 3, 1), ("lora", 2, 2, 1), ("preference", 2, 3, 2)]
-CASES = [*QUICK, *((name, *layout) for name in STAGES for layout in LAYOUTS if (name, *layout) not in QUICK)]
-CASES.remove(("preference", 2, 3, 4))  # refused: a single forward pass for the reference, see preference.py
+QUICK = [("cpt", 2, 3, 1), ("lora", 2, 2, 1), ("preference", 2, 3, 2), ("kto", 2, 3, 2)]
+WHOLE = ["cpt", "sft", "lora", "preference"]
+CASES = [
+    *QUICK,
+    *((name, *layout) for name in WHOLE for layout in LAYOUTS if (name, *layout) not in QUICK),
+    *(("kto", 1, 2, 8), ("kto", 2, 2, 1), ("orpo", 1, 2, 1), ("orpo", 2, 2, 2), ("orpo", 2, 3, 1)),
+]
 EMPTY = 1e-12
 
 
@@ -110,7 +132,7 @@ def test_the_step_is_that_of_the_reference(
 ) -> None:
     stage, got, losses = trained(name, ranks, zero, micro)
     if name not in references:
-        references[name] = (by_hand_dpo if name == "preference" else by_hand)(stage)
+        references[name] = (by_hand_preference if stage.kind == "preference" else by_hand)(stage)
     before, expected, expected_losses = references[name]
     assert losses == pytest.approx(expected_losses, abs=1e-5)
     assert expected.keys() == got.keys()
@@ -118,7 +140,7 @@ def test_the_step_is_that_of_the_reference(
     worst = max(_difference(got[key], expected[key]) for key in expected)
     print(f"largest relative difference of a tensor: {worst:.1e} of a step of {moved:.1e}")
     assert moved > 1e-2, "the step is too small to show anything"
-    assert worst <= (1e-5 if name == "preference" else 1e-6)
+    assert worst <= (1e-5 if stage.kind == "preference" else 1e-6)
 
 
 def _difference(one: torch.Tensor, other: torch.Tensor) -> float:
@@ -157,38 +179,77 @@ def _documents(row: Any) -> list[tuple[torch.Tensor, torch.Tensor]]:
     return [(ids[start:end], labels[start:end]) for start, end in pairwise(starts)]
 
 
-def by_hand_dpo(stage: StageFile) -> Reference:
-    """Two steps of SGD on the mean of -log sigmoid(beta margin), Eq. 7 of arXiv 2305.18290, of one batch."""
-    model, tokenizer = prepare(stage, Path())
+def by_hand_preference(stage: StageFile) -> Reference:
+    """Two steps of SGD on one batch, every reply computed alone."""
+    model, _ = prepare(stage, Path())
     before, losses = _weights(model), []
-    pairs = list(load_from_disk(str(stage.parents["tokens"] / "pairs")))
-    assert len(pairs) == BATCH_SIZE
-    reference = [_preference(model, tokenizer, pair).detach() for pair in pairs]
+    rows = list(load_from_disk(str(stage.parents["tokens"] / "pairs")))
+    assert len(rows) == BATCH_SIZE
+    objective = {"dpo": _dpo, "kto": _kto, "orpo": _orpo}[stage.settings["loss"]]
+    with torch.no_grad():
+        reference = [_sums(model, row) for row in rows]
     for _ in range(2):
-        margins = [_preference(model, tokenizer, pair) for pair in pairs]
-        ratios = torch.stack(margins) - torch.stack(reference)
-        loss = -torch.nn.functional.logsigmoid(BETA * ratios).mean()
+        loss = objective(model, rows, reference)
         torch.autograd.backward(loss)
         losses.append(loss.item())
         _descend(model)
     return before, _weights(model), losses
 
 
-def _preference(model: Any, tokenizer: Any, pair: Any) -> torch.Tensor:
-    """How much likelier the chosen reply is than the rejected one, as a log-probability ratio."""
-    sides = (
-        _log_probability(model, tokenizer, pair["prompt"], pair[side]) for side in ("chosen", "rejected")
-    )
-    return next(sides) - next(sides)
+def _dpo(model: Any, rows: Any, reference: Any) -> torch.Tensor:
+    """The mean of -log sigmoid(beta margin), equation 7 of arXiv 2305.18290."""
+    margins = [
+        (now[0] - now[1]) - (then[0] - then[1])
+        for now, then in zip((_sums(model, row) for row in rows), reference, strict=True)
+    ]
+    return -torch.nn.functional.logsigmoid(BETA * torch.stack(margins)).mean()
 
 
-def _log_probability(model: Any, tokenizer: Any, prompt: Any, reply: Any) -> torch.Tensor:
-    asked = tokenizer.apply_chat_template(prompt, add_generation_prompt=True, return_dict=False)
-    whole = torch.tensor(tokenizer.apply_chat_template(prompt + reply, return_dict=False))
-    assert whole[: len(asked)].tolist() == asked
+def _kto(model: Any, rows: Any, reference: Any) -> torch.Tensor:
+    """Mean of 1 - sigmoid(+-beta (ratio - divergence)), arXiv 2402.01306; rows are a good and a bad reply in turn."""
+    with (
+        torch.no_grad()
+    ):  # a reply to another prompt: the row before, or two before where that has the same prompt
+        others = [
+            row | {"reply_ids": rows[number - 1 - number % 2]["reply_ids"]} for number, row in enumerate(rows)
+        ]
+        if not hasattr(_kto, "start"):
+            _kto.start = [_sums(model, row)[0] for row in others]  # type: ignore[attr-defined]
+        moved = [
+            _sums(model, row)[0] - then
+            for row, then in zip(others, _kto.start, strict=True)  # type: ignore[attr-defined]
+        ]
+        divergence = torch.stack(moved).mean().clamp(min=0)
+    losses = []
+    for row, then in zip(rows, reference, strict=True):
+        over = _sums(model, row)[0] - then[0] - divergence
+        losses.append(1 - torch.sigmoid(BETA * (over if row["label"] else -over)))
+    return torch.stack(losses).mean()
+
+
+def _orpo(model: Any, rows: Any, reference: Any) -> torch.Tensor:
+    """Likelihood of prompt and chosen reply by token, and the odds ratio term, arXiv 2403.07691."""
+    whole, tokens, terms = torch.zeros(()), 0, []
+    for row in rows:
+        sums, sizes = _sums(model, row), [len(row["chosen_ids"]), len(row["rejected_ids"])]
+        odds = [torch.log(p / (1 - p)) for p in (torch.exp(s / n) for s, n in zip(sums, sizes, strict=True))]
+        terms.append(-BETA * torch.nn.functional.logsigmoid(odds[0] - odds[1]))
+        ids = row["prompt_ids"] + row["chosen_ids"]
+        whole, tokens = whole - _log_probability(model, ids[:1], ids[1:]), tokens + len(ids) - 1
+    return whole / tokens + torch.stack(terms).mean()
+
+
+def _sums(model: Any, row: Any) -> list[torch.Tensor]:
+    """Log-probability of each reply of a row."""
+    columns = [name for name in ("chosen_ids", "rejected_ids", "reply_ids") if name in row]
+    return [_log_probability(model, row["prompt_ids"], row[name]) for name in columns]
+
+
+def _log_probability(model: Any, prompt: list[int], reply: list[int]) -> torch.Tensor:
+    whole = torch.tensor(prompt + reply)
     logits = model(input_ids=whole[None], use_cache=False).logits[0]
     each: torch.Tensor = logits[:-1].log_softmax(-1).gather(1, whole[1:, None])[:, 0]
-    return each[len(asked) - 1 :].sum()
+    return each[len(prompt) - 1 :].sum()
 
 
 def _descend(model: Any) -> None:
