@@ -305,6 +305,25 @@ def test_an_adapter_is_never_silently_stacked(own: dict[str, Any], left: str | N
         check_said("stages.dpo", "sft", settings, left, "sft")
 
 
+@pytest.mark.parametrize(
+    ("kind", "own", "message"),
+    [
+        ("rl", {}, "sft, its parent, left a learnt prompt, which stages of kind rl cannot train on"),
+        ("preference", {"adapter": None, "prompt_tuning": PROMPT}, "cannot train a new prompt"),
+        ("preference", {"adapter": "continue", "prompt_tuning": PROMPT}, None),
+    ],
+)
+def test_where_a_learnt_prompt_can_go(kind: str, own: dict[str, Any], message: str | None) -> None:
+    from residency.train.adapters.rules import check_said
+
+    settings = {"adapter": None, "lora": None, "prompt_tuning": None} | own
+    if message is None:
+        check_said("stages.next", kind, settings, "prompt", "sft")
+        return
+    with pytest.raises(ResidencyError, match=message):
+        check_said("stages.next", kind, settings, "prompt", "sft")
+
+
 def test_an_adapter_is_continued_as_it_is(stage: StageFile, tmp_path: Path) -> None:
     from residency.train.adapters.rules import check_adapter
 

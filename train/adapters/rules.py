@@ -47,6 +47,11 @@ def check_said(place: str, kind: str, settings: Settings, left: str | None, pare
             f"{place}.prompt_tuning: stages of kind {kind} cannot train a new prompt",
             cure=cure if kind == "preference" else "Use lora",
         )
+    if left == "prompt" and kind not in (*PROMPTED, "preference"):
+        raise ResidencyError(
+            f"{place}: {parent}, its parent, left a learnt prompt, which stages of kind {kind} cannot train on",
+            cure=f"Start from the parent of {parent}",
+        )
     if left and said is None:
         choice = "adapter: continue" if left == "prompt" else "adapter: continue or adapter: merge"
         raise ResidencyError(f"{place}: {parent}, its parent, left an adapter", cure=f"Set {choice}")

@@ -175,7 +175,9 @@ def _rendered(template: str, model: Path) -> str | None:
         if key.endswith("_token")
     }
     said = [{"role": "user", "content": "question"}, {"role": "assistant", "content": SAID}]
-    engine = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
+    engine = ImmutableSandboxedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
+    )
     try:
         compiled = engine.from_string(GENERATION.sub("", template))
         return compiled.render(messages=said, add_generation_prompt=False, **tokens)
