@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,11 +11,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from residency.artifact import Manifest, check_files, read_manifest
+from residency.artifact import Manifest, RunPaths, check_files, read_manifest
 from residency.data.corpus import rows
 from residency.data.tokenizer import load_tokenizer
 from residency.errors import ResidencyError
 from residency.recipes import check
+from residency.recipes.plan import Plan
+from residency.recipes.schema import load
 
 if TYPE_CHECKING:
     from tests.train.conftest import World
@@ -38,7 +41,9 @@ def grown(world: World, **own: Any) -> tuple[Path, Manifest]:
 
 
 def base_of(world: World) -> Path:
-    return world.plan({"cpt": {}}).stages["base"].artifact
+    plan = world.plan({"cpt": {}})
+    world._bring(plan, "base")
+    return plan.stages["base"].artifact
 
 
 def test_it_leaves_a_grown_model_and_says_what_was_gained(world: World) -> None:
@@ -110,6 +115,23 @@ def test_check_knows_what_the_stage_will_refuse(world: World) -> None:
     lora = {"rank": 4, "alpha": 8.0, "finish": "keep"}
     with pytest.raises(ResidencyError, match=r"stages\.vocab: cpt leaves an adapter"):
         check.check(world.plan({"cpt": {"lora": lora}, "vocab": VOCAB | {"from": "cpt"}}))
+
+
+def test_check_reads_the_tokenizer_of_a_base_from_outside(world: World) -> None:
+    directory = world.root / "base"
+    shutil.copytree(base_of(world), directory, ignore=shutil.ignore_patterns("manifest.json"))
+    path = world.recipe({"vocab": VOCAB}, {})
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"base": str(directory)}))
+    notes = check.check(Plan(load(path), RunPaths(world.root / "other")))
+    assert (
+        f"vocab: {directory} has 290 tokens and 290 rows (0 to spare); 5 new tokens make up to 295 rows"
+        in notes
+    )
+    form = json.loads((directory / "tokenizer.json").read_text())
+    form |= {"pre_tokenizer": {"type": "Metaspace"}, "decoder": {"type": "Metaspace"}}
+    (directory / "tokenizer.json").write_text(json.dumps(form))
+    with pytest.raises(ResidencyError, match=r"stages\.vocab: .*base: its BPE does not work on bytes"):
+        check.check(Plan(load(path), RunPaths(world.root / "other")))
 
 
 def test_a_corpus_of_dialogues_and_one_without_new_words_are_refused(world: World) -> None:
