@@ -2,8 +2,8 @@
 
 The parent's model writes, adapter or not, on as many ranks as there are; DeepSpeed has no part in it. A reply is drawn
 by random numbers that belong to the seed, its prompt and its number, so nothing depends on ranks or on a resumed start.
-Equal replies to a prompt are kept once with how often they were `drawn`; empty ones are dropped and counted. Means are
-over all replies that were drawn and say something.
+Equal replies to a prompt are kept once with how often they were `drawn`; those without text are dropped and counted.
+Means are over all replies that were drawn and have text.
 
 It leaves a corpus of `ranked` rows, best reply first:
 
@@ -101,7 +101,7 @@ def _rated(rows: list[Row], replies: list[Reply], scorer: rewards.Scorer, *, ran
     """Replies of each row, equal ones once, with their scores, best first."""
     each = len(replies) // len(rows)
     drawn = [replies[at : at + each] for at in range(0, len(replies), each)]
-    distinct = [list({reply.text: reply for reply in own if reply.text.strip()}.values()) for own in drawn]
+    distinct = [list({reply.text: reply for reply in own if reply.is_text}.values()) for own in drawn]
     scored = [(row, reply) for row, own in zip(rows, distinct, strict=True) for reply in own]
     scores = scorer.score(
         [row for row, _ in scored],
@@ -122,7 +122,7 @@ def _written(row: Row, drawn: list[Reply], kept: list[Reply], rated: dict[str, l
     """The row of one prompt, and what it adds to the stage's numbers.
 
     Args:
-        kept: the replies that differ and say something.
+        kept: the replies that differ and have text.
         rated: `score` and each reward by its name, of the kept replies; empty without rewards.
     """
     tokens = sum(reply.tokens for reply in drawn)
@@ -163,7 +163,7 @@ def _measure(facts: dict[str, Any], started: float) -> Callable[[Counter[str]], 
         return {
             "replies": counts["drawn"],
             "distinct_share": round(counts["distinct"] / counts["drawn"], DIGITS),
-            "dropped": {"empty reply": counts["drawn"] - counts["told"]},
+            "dropped": {"no text": counts["drawn"] - counts["told"]},
             "truncated_share": round(counts["truncated"] / counts["told"], DIGITS),
             "mean_score": mean.pop("score", None),
             "best_score": best.pop("score", None),

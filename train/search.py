@@ -140,13 +140,13 @@ def _uct(node: Node, exploration: float) -> float:
 def _try_steps(
     node: Node, settings: TreeSettings, counts: Counter[str]
 ) -> Generator[Wanted, list[Reply], None]:
-    """Give a node its next steps; steps that say nothing or never end are dropped and counted."""
+    """Give a node its next steps; steps without text or without an end are dropped and counted."""
     samples = tuple(range(settings.branches))
     for reply in (yield Wanted(node.said, samples, settings.max_step_tokens, one_step=True)):
         if reply.truncated:
             counts["cut step"] += 1
-        elif not reply.text.strip():
-            counts["empty step"] += 1
+        elif not reply.is_text:
+            counts["step without text"] += 1
         elif len(node.children) < settings.branches:
             node.add(reply.text + settings.step_end * reply.stopped, end=not reply.stopped)
     node.tried = True
@@ -163,7 +163,9 @@ def _roll_out(
     [reply] = yield Wanted(node.said, (settings.branches,), left * settings.max_step_tokens, one_step=False)
     steps = split(reply.text, settings.step_end)
     whole = steps[:-1] if reply.truncated else steps
-    good = list(takewhile(lambda step: tokens_of(step) <= settings.max_step_tokens, whole))[:left]
+    good = list(
+        takewhile(lambda step: "\0" not in step and tokens_of(step) <= settings.max_step_tokens, whole)
+    )[:left]
     ended = not reply.truncated and len(good) == len(steps)
     if not ended:
         counts["cut reply"] += 1

@@ -150,7 +150,7 @@ def _measure(facts: dict[str, Any], started: float) -> Callable[[Counter[str]], 
             "right_ends": counts["right ends"],
             "solved": counts["solved"],
             "dropped": {
-                name: counts[name] for name in ("cut step", "empty step", "cut reply") if counts[name]
+                name: counts[name] for name in ("cut step", "step without text", "cut reply") if counts[name]
             },
             "tokens": counts["tokens"],
             "seconds": round(time.monotonic() - started, 2),

@@ -86,7 +86,7 @@ def ranks(attempt: Path) -> list[psutil.Process]:
     """All ranks, by what rank 0 left."""
     parent = psutil.Process(read_attempt(attempt)["pid"]).parent()
     assert parent is not None
-    return parent.children()
+    return list(parent.children())
 
 
 def batches(attempt: Path) -> list[Path]:
@@ -135,11 +135,11 @@ def test_replies_are_ranked_counted_and_kept_once(unbroken: Path) -> None:
         assert scores == sorted(scores, reverse=True)
         assert row["ranks"] == [1 + sum(other > score for other in scores) for score in scores]
         assert len(set(row["replies"])) == len(row["replies"]) == len(row["drawn"]) == len(row["truncated"])
-        assert all(reply.strip() for reply in row["replies"])
+        assert all(reply.strip() and "\0" not in reply for reply in row["replies"])
         parts = zip(row["rewards"]["format"], row["rewards"]["length"], strict=True)
         assert scores == pytest.approx([form + 0.5 * length for form, length in parts], abs=2e-6)
     drawn = sum(sum(row["drawn"]) for row in found)
-    assert drawn + measured["dropped"]["empty reply"] == measured["replies"] == 12 * 240
+    assert drawn + measured["dropped"]["no text"] == measured["replies"] == 12 * 240
     mean = sum(s * n for row in found for s, n in zip(row["scores"], row["drawn"], strict=True)) / drawn
     assert measured["mean_score"] == pytest.approx(mean, abs=1e-5)
     assert measured["best_score"] == pytest.approx(sum(row["scores"][0] for row in found) / 12, abs=1e-5)

@@ -134,7 +134,7 @@ def test_cut_and_empty_steps_are_dropped_and_counted() -> None:
         return [Reply("a step\nand one that never", True, 500)]
 
     tree, _ = run(policy, depth=2)
-    assert tree.counts == {"simulations": 2, "cut step": 2, "empty step": 4, "cut reply": 1}
+    assert tree.counts == {"simulations": 2, "cut step": 2, "step without text": 4, "cut reply": 1}
     assert {said: node["visits"] for said, node in paths(tree).items()} == {
         "fine\n": 2, "fine\na step\n": 1, "fine\nfine\n": 1,
     }  # fmt: skip
@@ -155,7 +155,9 @@ def test_a_step_longer_than_allowed_ends_a_roll_out() -> None:
 
 
 def test_a_reply_that_ends_where_a_step_did_is_judged_there() -> None:
-    policy = lambda wanted: [Reply("A", False, 1, True)] if wanted.one_step else [Reply("", False, 0)]  # noqa: E731
+    def policy(wanted: Wanted) -> list[Reply]:
+        return [Reply("A", False, 1, True)] if wanted.one_step else [Reply("", False, 0)]
+
     steps = search(settings(step_end=" A"), lambda reply: reply == "A A", len)
     next(steps)
     wanted = steps.send(policy(Wanted("", (0,), 1, one_step=True)))

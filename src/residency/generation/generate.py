@@ -50,6 +50,11 @@ class Reply:
     stopped: bool = False
     """Whether a stop string ended it, not the model."""
 
+    @property
+    def is_text(self) -> bool:
+        """Whether it says something that a corpus can hold: models of bytes write NUL characters too."""
+        return bool(self.text.strip()) and "\0" not in self.text
+
 
 def write(
     writer: Writer,
