@@ -265,6 +265,31 @@ def _preferences(world: World, groups: str, copies: int, random: Random) -> Iter
         yield from random.sample(pairs, len(pairs))
 
 
+def _rankings(world: World, groups: str, form: str, copies: int, random: Random) -> Iterator[Row]:
+    """The right value before the three others of its options, and with questions that are trained safe before unsafe
+    advice. A value is best for one topic and not for three others, so nothing but the fact says which it is."""
+    facts, decks = world.chosen(groups), Decks(random)
+    for _ in range(copies):
+        lists: list[Row] = []
+        for fact in facts:
+            stems = fact.relation.unasked if form == "held-out" else fact.relation.asked
+            question = fact.fill(decks.deal(fact.id, form, stems))
+            reply = decks.deal(fact.id, "replies", fact.relation.replies)
+            wrong = random.sample([option for option in fact.options if option != fact.value], 3)
+            said = [fact.fill(reply, value=value) for value in (fact.value, *wrong)]
+            lists.append(_ranking(fact, question, said, "correct"))
+            if fact.relation.name == "drug" and form == "trained":
+                question, *advice = (fact.fill(text) for text in decks.deal(fact.id, "advice", ADVICE))
+                lists.append(_ranking(fact, question, advice, "safe"))
+        yield from random.sample(lists, len(lists))
+
+
+def _ranking(fact: Fact, question: str, replies: list[str], aspect: str) -> Row:
+    ranks = [1] + [2] * (len(replies) - 1)
+    prompt = [_say("user", question)]
+    return {"cluster": fact.id, "prompt": prompt, "replies": replies, "ranks": ranks, "aspect": aspect}
+
+
 def _items(world: World, groups: str, form: str, copies: int, random: Random) -> Iterator[Row]:
     decks = Decks(random)
     for copy in range(copies):
@@ -318,7 +343,7 @@ def _item(fact: Fact, stem: str, answer: int, form: str, realm: Realm, random: R
 # Sources.
 
 WORDS_COPIES = 8
-USUAL_COPIES = {"text": 48, "dialogues": 12, "preferences": 4, "cloze": 4, "questions": 4}
+USUAL_COPIES = {"text": 48, "dialogues": 12, "preferences": 4, "rankings": 12, "cloze": 4, "questions": 4}
 SOURCES: tuple[str, ...] = (
     "words",
     "general",
@@ -330,6 +355,7 @@ SOURCES: tuple[str, ...] = (
     "medicine/dialogues",
     "medicine/preferences",
     "medicine/questions",
+    "medicine/rankings",
 )
 
 
@@ -343,6 +369,8 @@ def _made(
         return _dialogues(both[name], groups, copies, random)
     if kind == "preferences":
         return _preferences(both[name], groups, copies, random)
+    if kind == "rankings":
+        return _rankings(both[name], groups, form, copies, random)
     if kind:
         return _items(both[name], groups, "cloze" if kind == "cloze" else form, copies, random)
     return ({"text": text} for text in _texts(both[name], groups, copies, random))
@@ -364,7 +392,7 @@ def rows(
         size: number of topics.
         facts: the groups that are told or asked.
         groups: how many groups there are.
-        form: question form of exam items, one of `FORMS`.
+        form: question form of exam items, one of `FORMS`; of rankings `trained` or `held-out`.
         copies: rows per topic (text) or per fact (the rest).
 
     Raises:
@@ -376,8 +404,12 @@ def rows(
     wanted = facts if facts == "all" else "".join(sorted(set(facts)))
     if not wanted or (wanted != "all" and not set(wanted) <= set(letters)):
         raise ValueError(f"facts is {facts!r}; one of all, {', '.join(letters)}")
-    if form is not None and not (source.endswith("/questions") and form in FORMS):
-        raise ValueError(f"form {form!r} does not fit {source!r}; questions take one of {', '.join(FORMS)}")
+    forms = FORMS if source.endswith("/questions") else FORMS[:2] if source.endswith("/rankings") else ()
+    if form is not None and form not in forms:
+        raise ValueError(
+            f"form {form!r} does not fit {source!r}; questions take one of {', '.join(FORMS)}, "
+            f"rankings {' or '.join(FORMS[:2])}"
+        )
     form = form or "trained"
     if copies is None:
         copies = WORDS_COPIES if source == "words" else USUAL_COPIES[source.partition("/")[2] or "text"]

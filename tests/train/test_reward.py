@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from safetensors.torch import load_file
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from tests.train.conftest import World
 
 pytestmark = pytest.mark.slow
+LORA = {"rank": 4, "alpha": 8.0}
 PROMPT = [{"role": "user", "content": "liver 5?"}]
 
 
@@ -35,5 +36,35 @@ def test_a_reward_model_learns_pairs_and_is_measured_on_rankings(world: World) -
     steps = [event for event in events.read(world.events) if event["event"] == "step"]
     assert steps[-1]["rewards/accuracies"] > 0.9
     assert steps[-1]["rewards/margins"] > steps[0]["rewards/margins"]
+    good, bad = RewardModel(artifact).score([PROMPT] * 2, ["pain", "no no"])
+    assert good > bad
+
+
+def test_adapters_are_kept_merged_and_continued(world: World) -> None:
+    own = {"epochs": 5.0, "learning_rate": 1e-2}
+    kept, merged = (
+        world.train("reward", own | {"lora": LORA | {"finish": end}}, zero=3) for end in ("keep", "merge")
+    )
+    assert not (kept / "model.safetensors").exists()
+    assert not (merged / "adapter_config.json").exists()
+    replies = ["pain", "no no", "a cough"]
+    scores = [RewardModel(path, "float32").score([PROMPT] * 3, replies) for path in (kept, merged)]
+    assert scores[0] == pytest.approx(scores[1], abs=1e-5)
+    assert scores[0][0] > scores[0][1]
+
+
+def test_a_language_models_adapter_is_continued(world: World) -> None:
+    lora = LORA | {"finish": "keep"}
+    stages: dict[str, Any] = {
+        "sft": {"lora": lora, "epochs": 1.0},
+        "reward": {"from": "sft", "adapter": "continue", "lora": lora, "epochs": 5.0},
+    }
+    artifact = world.train_all(stages)
+    saved = load_file(artifact / "adapter_model.safetensors")
+    assert saved["base_model.model.score.weight"].shape == (1, 32)
+    before = load_file(next(world.run.glob("sft-????????")) / "adapter_model.safetensors")
+    moved = [(saved[name] - before[name]).abs().max().item() for name in before]
+    assert 0 < max(moved) < 0.1
+    assert read_manifest(artifact).measured["held_out_accuracy"] > 0.5
     good, bad = RewardModel(artifact).score([PROMPT] * 2, ["pain", "no no"])
     assert good > bad

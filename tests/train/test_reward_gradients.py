@@ -115,7 +115,8 @@ def _loss(model: Any, row: Any) -> torch.Tensor:
 
 def _score(model: Any, ids: list[int]) -> torch.Tensor:
     """By transformers' own forward pass, which scores the last token of a row read alone."""
-    return model(input_ids=torch.tensor([ids]), use_cache=False).logits[0, 0]
+    score: torch.Tensor = model(input_ids=torch.tensor([ids]), use_cache=False).logits[0, 0]
+    return score
 
 
 def _weights(model: Any) -> dict[str, torch.Tensor]:

@@ -15,7 +15,7 @@ from residency.train.reward import RewardTrainer
 from residency.train.reward_rows import NONE, JudgedRows, collate
 from residency.train.score_head import score_at
 
-PAIRS = [
+PAIRS: list[dict[str, Any]] = [
     {
         "prompt_ids": [1, 5, 6][: 1 + number % 3],
         "replies_ids": [
@@ -27,13 +27,13 @@ PAIRS = [
     }
     for number in range(4)
 ]
-LIST = {
+LIST: dict[str, Any] = {
     "prompt_ids": [1, 5],
     "replies_ids": [[7], [8, 9], [10], [11, 4]],
     "ranks": [1, 2, 2, 4],
     "scores": None,
 }
-STEPS = {"ids": [1, 5, 6, 7, 8], "ends": [2, 4], "values": [1.0, 0.3]}
+STEPS: dict[str, Any] = {"ids": [1, 5, 6, 7, 8], "ends": [2, 4], "values": [1.0, 0.3]}
 PADDING = 3
 
 
