@@ -6,6 +6,7 @@ killing the process group would leave them): nothing can tidy up.
 
 from __future__ import annotations
 
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,7 +19,7 @@ import psutil
 import pytest
 
 from residency import events
-from residency.artifact import read_attempt, read_manifest
+from residency.artifact import RunPaths, read_attempt, read_manifest
 from residency.errors import Exit, ResidencyError
 from residency.train.checkpoint import SEAL
 
@@ -33,6 +34,7 @@ STEPS_BETWEEN_SAVES = 3
 STAGES: dict[str, dict[str, Any]] = {
     "cpt": {"tokens": 6000, "save_every": STEPS_BETWEEN_SAVES, "guard": {"skips": 1, "spike": 50.0}},
     "preference": {"epochs": 4.0, "save_every": STEPS_BETWEEN_SAVES},
+    "reward": {"epochs": 6.0, "save_every": 2 * STEPS_BETWEEN_SAVES},
     "sft": {
         "epochs": 8.0, "save_every": STEPS_BETWEEN_SAVES, "lora": {"rank": 4, "dropout": 0.1, "finish": "merge"},
     },
@@ -46,6 +48,15 @@ def sealed(attempt: Path) -> list[int]:
 
 def after_the_second_checkpoint(attempt: Path) -> bool:
     return len(sealed(attempt)) >= 2
+
+
+def before_the_second_save(attempt: Path) -> bool:
+    """A step was taken since the first checkpoint, and no second one is begun."""
+    steps = [
+        event["step"] for event in events.read(RunPaths(attempt.parent).events) if event["event"] == "step"
+    ]
+    begun = list(attempt.glob("checkpoints/checkpoint-*"))
+    return len(begun) == len(sealed(attempt)) == 1 and bool(steps) and steps[-1] > sealed(attempt)[0]
 
 
 def inside_a_save(attempt: Path) -> bool:
@@ -105,6 +116,9 @@ def resumed_from(world: World) -> list[int]:
         ("cpt", 3, inside_a_save),
         ("preference", 3, after_the_second_checkpoint),
         ("preference", 2, inside_a_save),
+        ("reward", 3, before_the_second_save),
+        ("reward", 3, inside_a_save),
+        ("reward", 2, after_the_second_checkpoint),
         ("sft", 2, after_the_second_checkpoint),
         ("sft", 3, after_the_second_checkpoint),
     ],
@@ -116,11 +130,26 @@ def test_killed_and_run_again(world: World, name: str, zero: int, moment: Moment
     kill(process)
     assert moment(attempt), "the kill came too late"
     kept = sealed(attempt)[-1]
+    shutil.rmtree(
+        world.run.parent / ".references", ignore_errors=True
+    )  # made again, and not by the checkpoint
     artifact = world.train(name, STAGES[name], zero=zero)
     assert resumed_from(world) == [kept]
     manifest = read_manifest(artifact)
     assert manifest.measured["resumed_from_step"] == kept > 0
     assert manifest.measured["weights_sha256"] == expected
+
+
+def test_killed_before_the_first_save(world: World) -> None:
+    expected = unbroken(world, "preference")
+    references = world.run.parent / ".references"
+    shutil.rmtree(references)
+    process, attempt = start(world, "preference")
+    wait_for(lambda _: any(references.glob("*.safetensors")), attempt, process)
+    kill(process)
+    assert not sealed(attempt), "the kill came too late"
+    artifact = world.train("preference", STAGES["preference"])
+    assert read_manifest(artifact).measured["weights_sha256"] == expected
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1], ids=["SIGTERM", "SIGUSR1"])

@@ -91,10 +91,9 @@ class PreferenceTrainer(FiniteLoss, TiedOnce, Trainer):
         torch.distributed.all_reduce(totals)
         passes = len(batches) * self.args.world_size
         items = passes * len(batches[0]["numbers"])
-        told = {
-            "likelihood_tokens": (totals[0] / passes).clamp(min=1 / passes),
-            "divergence": (totals[1] / items).clamp(min=0),
-        }
+        told = {"likelihood_tokens": (totals[0] / passes).clamp(min=1 / passes)}
+        if objective.unpaired:
+            told["divergence"] = (totals[1] / items).clamp(min=0)
         return [batch | told for batch in batches], None
 
     def compute_loss(

@@ -251,8 +251,7 @@ def test_cdpo_is_trls_aot_on_one_pair(policy: Any, reference: Any, tokenizer: An
     """AOT sorts a batch before it compares (arXiv 2406.05882); with one pair nothing is left of it but cDPO."""
     one = rows()[1:2]
     Dataset.from_list(one).save_to_disk(tmp_path / "pairs")
-    expected = trl_dpo(
-        copy.deepcopy(policy), copy.deepcopy(reference), tokenizer, tmp_path, one, loss_type="aot", label_smoothing=SMOOTHING
-    )  # fmt: skip
+    own = {"loss_type": "aot", "label_smoothing": SMOOTHING}
+    expected = trl_dpo(copy.deepcopy(policy), copy.deepcopy(reference), tokenizer, tmp_path, one, **own)
     settings = {"loss": "cdpo", "label_smoothing": SMOOTHING}
     assert_equal(ours(policy, reference, settings, tmp_path / "pairs", "shared", tmp_path / "kept"), expected)
