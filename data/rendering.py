@@ -41,6 +41,10 @@ class Renderer:
         """Ids of a prompt, up to where the assistant's reply begins."""
         return self._ids(messages, add_generation_prompt=True)
 
+    def conversation(self, messages: list[Message], *, unfinished: bool = False) -> list[int]:
+        """Ids of a conversation that ends with a reply, unchecked: of whatever a model may say."""
+        return self._ids(messages, continue_final_message=unfinished)
+
     def reply(
         self, prompt: list[Message], reply: list[Message], *, unfinished: bool = False
     ) -> tuple[list[int], list[int]]:
@@ -49,7 +53,7 @@ class Renderer:
         Raises:
             ResidencyError: the template renders the prompt in another way when a reply follows.
         """
-        asked, whole = self.prompt(prompt), self._ids(prompt + reply, continue_final_message=unfinished)
+        asked, whole = self.prompt(prompt), self.conversation(prompt + reply, unfinished=unfinished)
         if whole[: len(asked)] != asked:
             alone, within = (
                 self.tokenizer.decode(ids[len(asked) - 8 : len(asked)]) for ids in (asked, whole)

@@ -25,13 +25,15 @@ def step_ends(renderer: Renderer, prompt: list[Message], steps: list[str]) -> tu
     said = "".join(steps)
     chat = [*prompt, {"role": "assistant", "content": said}]
     how: dict[str, Any] = {"chat_template": renderer.template}
-    text: Any = renderer.tokenizer.apply_chat_template(chat, tokenize=False, **how)
+    text, asked = (
+        str(renderer.tokenizer.apply_chat_template(messages, tokenize=False, **how, **more))
+        for messages, more in ((chat, {}), (prompt, {"add_generation_prompt": True}))
+    )
     encoded: Any = renderer.tokenizer.apply_chat_template(
         chat, return_dict=True, tokenizer_kwargs={"return_offsets_mapping": True, "verbose": False}, **how
     )
-    asked, _ = renderer.reply(prompt, chat[-1:])
     spans: list[tuple[int, int]] = encoded["offset_mapping"]
-    start = text.find(said.strip(), spans[len(asked)][0])
+    start = text.find(said.strip(), len(asked)) if text.startswith(asked) else text.rfind(said.strip())
     if start < 0:
         raise ResidencyError(
             f"the chat template of {renderer.model} changes the reply {said[:60]!r}",

@@ -140,6 +140,7 @@ def _by_model(directory: Path) -> Judge:
 
     def judge(batch: Batch) -> list[float]:
         prompts = [row["prompt"] for row in batch.rows]
-        return [float(value) for value in model.score(prompts, list(batch.replies))]
+        finished = [not cut for cut in batch.truncated]
+        return model.score(prompts, batch.replies, finished)
 
     return judge

@@ -84,9 +84,8 @@ class RewardModel:
             return [values[0] for values in self.score_steps(prompts, [[reply] for reply in replies])]
         rows = []
         for prompt, reply, ended in zip(prompts, replies, finished or [True] * len(replies), strict=True):
-            said = [{"role": "assistant", "content": reply}]
-            asked, answered = self.renderer.reply(prompt, said, unfinished=not ended)
-            ids = asked + answered
+            chat = [*prompt, {"role": "assistant", "content": reply}]
+            ids = self.renderer.conversation(chat, unfinished=not ended and bool(reply.strip()))
             rows.append((ids, [len(ids) - 1]))
         return [scores[0] for scores in self._scores(rows)]
 

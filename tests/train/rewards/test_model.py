@@ -67,6 +67,7 @@ def test_scores_are_those_of_the_last_token_in_any_company(judge: Path) -> None:
     assert [model.score([PROMPT], [reply])[0] for reply in REPLIES] == pytest.approx(together, abs=1e-6)
     assert model.score([PROMPT] * 4, REPLIES) == together, "not the same again"
     assert model.score([], []) == []
+    assert len(model.score([PROMPT] * 3, ["", "\n", "\n the"], [True, False, False])) == 3
     cut = model.score([PROMPT] * 2, REPLIES[:2], [False, True])
     assert cut == pytest.approx([by_hand(judge, REPLIES[0], left=1), together[1]], abs=1e-6)
 
