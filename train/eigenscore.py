@@ -9,6 +9,7 @@ regularised, log(x + ALPHA), as INSIDE does, and is so the same function in both
 not by the largest eigenvalue of the power method, since it must not amplify: replies that are nearly the same then have
 a nearly singular matrix, as they should. Standardising goes over the dimensions of each reply, so that its length as a
 vector tells nothing; over the replies, as the paper writes it, it would blow up the rounding noise of equal replies.
+(For ten replies the eigenvalues would cost as little; the gain is that of large matrices.)
 """
 
 from __future__ import annotations

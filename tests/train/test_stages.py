@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 
 from residency import events
 from residency.artifact import Manifest, check_files, read_attempt, read_manifest, sha256
+from residency.data.tokenizer import chat_template, load_tokenizer
 from residency.errors import Exit, ResidencyError
 from residency.train import engine, worker
 from residency.train.settings import EngineSettings
@@ -73,8 +74,18 @@ def test_continual_pretraining_on_other_zero_stages(world: World, zero: int) -> 
 @pytest.mark.slow
 @pytest.mark.parametrize("zero", [2, 3])
 def test_supervised_fine_tuning(world: World, zero: int) -> None:
-    artifact = world.train("sft", zero=zero)
-    assert check_artifact(artifact, zero).measured["loss_tokens"] > 0
+    """The template and the token that ends a reply travel with the model."""
+    template = chat_template().replace("'<|assistant|>'", "'<|assistant|>:'")
+    (world.root / "template.jinja").write_text(template)
+    artifact = world.train("sft", {"chat_template": str(world.root / "template.jinja")}, zero=zero)
+    measured = check_artifact(artifact, zero).measured
+    assert measured["loss_tokens"] > 0
+    tokenizer = load_tokenizer(artifact)
+    assert tokenizer.apply_chat_template(
+        [{"role": "user", "content": "liver?"}], add_generation_prompt=True, tokenize=False
+    ).endswith("<|user|>liver?<|end|><|assistant|>:")
+    ends = json.loads((artifact / "generation_config.json").read_text())["eos_token_id"]
+    assert tokenizer.convert_tokens_to_ids("<|end|>") in ends
 
 
 @pytest.mark.slow
