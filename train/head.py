@@ -110,7 +110,7 @@ def log_probabilities(model: Any, head: Head, hidden: Tensor, targets: Tensor) -
         if head == "chunked":
             from trl.kernels import ChunkedLogProbFunction
 
-            return ChunkedLogProbFunction.apply(  # type: ignore[no-any-return, no-untyped-call]
+            return ChunkedLogProbFunction.apply(  # type: ignore[no-any-return]
                 hidden, output.weight, output.bias, targets, 1.0, CHUNK, cap, scale, ()
             )[0]
         from cut_cross_entropy import linear_cross_entropy

@@ -35,10 +35,10 @@ worker.main(sys.argv[1:])
 """
 
 
-def logged(step: int, tmp_path: Path, loss: str = "dpo", **logs: float) -> None:
+def logged(step: int, tmp_path: Path, objective: str = "dpo", **logs: float) -> None:
     state = TrainerState(global_step=step)
     arguments = TrainingArguments(output_dir=str(tmp_path))
-    FirstStepIsReference(loss, exact=True).on_log(arguments, state, TrainerControl(), logs=logs)
+    FirstStepIsReference(objective, exact=True).on_log(arguments, state, TrainerControl(), logs=logs)
 
 
 def test_only_the_first_step_must_be_the_reference(tmp_path: Path) -> None:

@@ -45,7 +45,7 @@ class Pairs(Dataset[int]):
         }
         self.longest_reply = max(int(each[name].max()) for name in self.columns)
         self.longest_prompt = int(each["prompt_ids"].max()) + len(self.prefix)
-        self.lengths: Ints = sum(each.values()).astype(np.int64)  # type: ignore[union-attr]
+        self.lengths: Ints = sum(each.values()).astype(np.int64)
         self.order: Ints = np.arange(len(rows))
         self._strangers = self._mismatched() if self.labelled else None
 

@@ -82,6 +82,8 @@ class PreferenceSettings(Optimisation):
             raise ValueError(f"label_smoothing is of the losses robust and cdpo, not of {self.loss}")
         if "target_margin" in self.model_fields_set and self.loss != "simpo":
             raise ValueError(f"target_margin is of the loss simpo, not of {self.loss}")
+        if self.sft_weight and self.loss == "orpo":
+            raise ValueError("orpo has a likelihood term of its own: leave sft_weight out, beta weighs the other term")
         if self.length_normalised and self.loss not in ("dpo", "robust", "cdpo"):
             raise ValueError(f"length_normalised is of dpo, robust and cdpo, not of {self.loss}")
         return self
