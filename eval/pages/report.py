@@ -138,12 +138,14 @@ def compare(run: Run, other: Run) -> dict[str, Any] | None:
 
 
 def loss_chart(stage: Stage) -> Markup:
-    """The loss curve of a training stage; preference training starts at ln 2, which is drawn."""
+    """The loss curve of a training stage; DPO and its kin start at ln 2, which is drawn."""
     steps = [(step["step"], step["loss"]) for step in stage.steps if step.get("loss") is not None]
     if not steps:
         return Markup()
     total = max(stage.steps[-1].get("steps") or 0, steps[-1][0])
-    level = (math.log(2), "ln 2: no preference yet") if stage.kind == "preference" else None
+    loss = stage.manifest.settings.get("loss", "dpo") if stage.manifest else "dpo"
+    starts_there = stage.kind == "preference" and loss in ("dpo", "robust", "cdpo")
+    level = (math.log(2), "ln 2: no preference yet") if starts_there else None
     (first, start), (last, end) = steps[0], steps[-1]
     told = f"Loss of {stage.name}: {start:.3f} at step {first}, {end:.3f} at step {last}"
     return charts.loss_curve(steps, total, checkpoints=stage.checkpoints, level=level, told=told)
