@@ -10,6 +10,7 @@ from typing import Any
 from residency.artifact import StageFile, read_manifest
 from residency.data.tokenizer import template_digest, template_of, tokenizer_digest
 from residency.errors import ResidencyError
+from residency.model import base_of
 from residency.train.contract.files import config_of
 from residency.train.contract.lineage import name_of, parent_of, tokenizer_maker
 
@@ -190,11 +191,23 @@ def _template(stage: StageFile) -> str | None:
 
 
 def _tokenizer(model: Path) -> dict[str, Any]:
-    return dict(json.loads((model / "tokenizer.json").read_text(encoding="utf-8")))
+    path = _spoken(model) / "tokenizer.json"
+    if not path.exists():
+        raise ResidencyError(
+            f"{path.parent} holds no tokenizer.json",
+            cure="Save the model's tokenizer in the fast (tokenizers) format",
+        )
+    return dict(json.loads(path.read_text(encoding="utf-8")))
+
+
+def _spoken(model: Path) -> Path:
+    """Where the tokenizer is: an adapter from elsewhere may come without one."""
+    here = (model / "tokenizer.json").exists()
+    return model if here or not (model / "adapter_config.json").exists() else base_of(model)[0]
 
 
 def _settings(model: Path) -> dict[str, Any]:
-    path = model / "tokenizer_config.json"
+    path = _spoken(model) / "tokenizer_config.json"
     return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else {}
 
 
