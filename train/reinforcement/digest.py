@@ -35,17 +35,16 @@ def of_policy(engine: Any) -> int:
 
     From ZeRO-1 on the trained weights are read where the optimizer has them, apart from the module that writes.
     """
-    stage, own = engine.zero_optimization_stage(), 0
     frozen: list[Any] = list(parameters(engine.module, trained=False))
     trained: list[Any] = list(parameters(engine.module, trained=True))
-    if stage == 3:
-        own = digest(parameter.ds_tensor for parameter in trained + frozen)
-    elif stage in (1, 2):
-        optimizer = engine.optimizer
-        masters = zip(optimizer.single_partition_of_fp32_groups, optimizer.bit16_groups, strict=True)
-        own = digest(master.to(group[0].dtype) for master, group in masters)
-    held = 0 if stage == 3 else digest(frozen if stage else trained + frozen)
-    return _unsigned(_summed(own) + held)
+    optimizer = engine.optimizer
+    if engine.zero_optimization_stage() == 3:
+        return _summed(digest(parameter.ds_tensor for parameter in trained + frozen))
+    if not hasattr(optimizer, "single_partition_of_fp32_groups"):  # ZeRO-0: every rank holds all
+        return digest(trained + frozen)
+    masters = zip(optimizer.single_partition_of_fp32_groups, optimizer.bit16_groups, strict=True)
+    parts = digest(master.to(group[0].dtype) for master, group in masters)
+    return _unsigned(_summed(parts) + digest(frozen))
 
 
 def parameters(module: Any, *, trained: bool | None = None) -> Iterator[Any]:
@@ -65,7 +64,7 @@ def _mixed(bits: torch.Tensor) -> torch.Tensor:
 def _summed(own: int) -> int:
     parts: list[Any] = [None] * torch.distributed.get_world_size()
     torch.distributed.all_gather_object(parts, own)
-    return int(sum(parts))
+    return _unsigned(sum(parts))
 
 
 def _unsigned(total: int) -> int:
