@@ -127,7 +127,7 @@ def _question(
     listed = [
         {"letter": letter, "text": options[index].strip()}
         for letter, index in zip(ascii_uppercase, order, strict=False)
-        if scorer != "option-text"
+        if scorer != "option-text" and getattr(task, "listed", True)
     ]
     prompt = row["prompt"]
     if isinstance(prompt, str):

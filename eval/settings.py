@@ -88,6 +88,9 @@ class ChoiceTask(AskedTask):
     """How a reply is come to: at once, by reasoning aloud, or by arguing for each option and judging the arguments."""
     samples: Positive = 1
     """Replies for each question; the answer is their majority (self-consistency)."""
+    listed: bool = True
+    """The question shows its options by letter where a letter or a reply is asked for; else a reply must find one by
+    itself, as in reinforcement on questions that are conversations."""
     vote: bool = False
     """One answer for an item, the majority over orders and samples, instead of the mean of its scores."""
     temperature: Annotated[float, Field(gt=0)] = 0.7
@@ -97,6 +100,8 @@ class ChoiceTask(AskedTask):
     def _replies_are_written(self) -> ChoiceTask:
         if "reply" not in self.scorers and (self.method != "direct" or self.samples > 1 or self.vote):
             raise ValueError("method, samples and vote are about replies: name reply among scorers")
+        if not self.listed and ("letter" in self.scorers or self.method == "verification-of-choice"):
+            raise ValueError("letters and verification-of-choice need options that are listed")
         if self.method == "verification-of-choice" and self.shots:
             raise ValueError("verification-of-choice reads the model's own arguments, no shots")
         return self

@@ -125,6 +125,14 @@ def test_a_letter_is_read_in_the_order_shown(tokenizer: Any) -> None:
     assert "A. kidney\nB. lung\nC. heart" in candidate.asked[2]
 
 
+def test_options_that_are_not_listed_must_be_named(tokenizer: Any) -> None:
+    candidate = scripted(tokenizer, lambda *_: "It is the kidney.")
+    for rows in (ROWS, CHAT):
+        records = measure(task(listed=False), candidate, rows, Shots("t"), [])
+        assert [row["correct"] for row in records] == [1, 0]
+    assert not any(option in text for text in candidate.asked for option in ("kidney", "A. "))
+
+
 def test_base_models_stop_at_the_next_question_and_chats_at_their_turn(tokenizer: Any) -> None:
     plain, chat = scripted(tokenizer, lambda *_: " A"), scripted(tokenizer, lambda *_: "A")
     measure(task(), plain, ROWS, Shots("t"), [])
@@ -293,6 +301,7 @@ def test_scorers_disagree_and_replies_are_counted(model: Any, tokenizer: Any) ->
     ("fields", "words"),
     [
         ({"scorers": ["letter"], "samples": 3}, "name reply among scorers"),
+        ({"scorers": ["reply", "letter"], "listed": False}, "need options that are listed"),
         (
             {
                 "method": "verification-of-choice",
