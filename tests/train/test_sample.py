@@ -221,7 +221,7 @@ def test_trees_are_the_same_on_one_rank_and_on_two(own: World) -> None:
         for place, node in enumerate(row["nodes"]):
             assert node["parent"] is None or node["parent"] < place
             assert (node["correct"] is not None) == node["end"] and node["visits"] > 0
-    plan = own.plan({"trees": TREE, "reward": {"corpus": "valued", "max_length": 128}})
+    plan = own.plan({"trees": TREE, "reward": {"corpus": "valued", "held_out": None, "max_length": 128}})
     check(plan)
     own.attempt(plan, "reward")
     assert read_manifest(plan.stages["reward-tokens"].artifact).measured["form"] == "steps"
