@@ -59,7 +59,7 @@ def test_a_language_models_adapter_is_continued(world: World) -> None:
         "sft": {"lora": lora, "epochs": 1.0},
         "reward": {"from": "sft", "adapter": "continue", "lora": lora, "epochs": 5.0},
     }
-    artifact = world.train_all(stages)
+    artifact = world.train_all(stages, zero=3)
     saved = load_file(artifact / "adapter_model.safetensors")
     assert saved["base_model.model.score.weight"].shape == (1, 32)
     before = load_file(next(world.run.glob("sft-????????")) / "adapter_model.safetensors")

@@ -77,11 +77,9 @@ def continued(model: Any, adapter: Path) -> Any:
 
     config = PeftConfig.from_pretrained(str(adapter))
     if not config.is_prompt_learning:
-        if hasattr(
-            model, "score"
-        ):  # of a language model, taken up by a reward model: its head is trained beside it
-            config.task_type = "SEQ_CLS"
-        return PeftModel.from_pretrained(model, str(adapter), config=config, is_trainable=True)
+        if hasattr(model, "score"):
+            return _beside_head(model, adapter)
+        return PeftModel.from_pretrained(model, str(adapter), is_trainable=True)
     from residency.train.adapters.prompted import PromptedModel
 
     config.prompt_tuning_init = "RANDOM"  # what it started from is learnt over
@@ -90,6 +88,25 @@ def continued(model: Any, adapter: Path) -> Any:
     learnt = load_file(adapter / "adapter_model.safetensors")["prompt_embeddings"]
     prompted.prompt_encoder["default"].embedding.weight.data.copy_(learnt)
     return prompted
+
+
+def _beside_head(model: Any, adapter: Path) -> Any:
+    """A language model's adapter on a reward model, whose head is trained beside it."""
+    from peft import (
+        PeftConfig,
+        get_peft_model,
+        get_peft_model_state_dict,
+        load_peft_weights,
+        set_peft_model_state_dict,
+    )
+
+    config = PeftConfig.from_pretrained(str(adapter))
+    config.task_type, config.inference_mode = "SEQ_CLS", False
+    adapted = get_peft_model(model, config)
+    started = get_peft_model_state_dict(adapted)
+    head = {name: weight for name, weight in started.items() if name.endswith(".score.weight")}
+    set_peft_model_state_dict(adapted, load_peft_weights(str(adapter), device="cpu") | head)
+    return adapted
 
 
 def _known(model: Any) -> str:
