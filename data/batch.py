@@ -21,6 +21,7 @@ SPOKEN = (
     "messages",
     "chosen",
     "rejected",
+    "completion",
     "replies",
     "steps",
     "options",

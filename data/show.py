@@ -117,11 +117,15 @@ def _said(row: Row) -> Iterator[tuple[str, str]]:
         elif key == "replies":
             yield from ((f"rank {rank}", said) for rank, said in zip(row["ranks"], value, strict=True))
         elif key == "steps":
-            yield from ((f"value {worth:.2f}", said) for worth, said in zip(row["values"], value, strict=True))
+            yield from (
+                (f"value {worth:.2f}", said) for worth, said in zip(row["values"], value, strict=True)
+            )
         elif key in ("text", "prompt", "context", "ending") and isinstance(value, str):
             yield key, value
         elif key == "answers":
             yield from (("answer", said) for said in value)
+        elif key == "completion":
+            yield from (("good" if row["label"] else "bad", said["content"]) for said in value)
         elif key in ("prompt", "messages", "chosen", "rejected"):
             for message in value:
                 yield key if key in ("chosen", "rejected") else message["role"], message["content"]

@@ -104,6 +104,7 @@ def test_other_kinds_are_shown_without_a_mask(tmp_path: Path, base: Path) -> Non
         "choice": {"question": "Q?", "options": ["a", "b"], "answer": 1},
         "ranked": {"prompt": "Q?", "responses": ["a", "b"], "ranks": [2, 1]},
         "preference": {"prompt": "Q?", "chosen": "b", "rejected": "a"},
+        "labelled": {"prompt": "Q?", "completion": "b", "label": False},
     }
     for kind, row in rows.items():
         path = tmp_path / f"{kind}.json"
