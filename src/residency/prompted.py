@@ -24,10 +24,9 @@ class PromptedEmbedding(torch.nn.Module):
 
     def __init__(self, words: Any, learnt: torch.Tensor) -> None:
         super().__init__()
-        self.words, self.prompt = (
-            words,
-            torch.nn.Embedding(*learnt.shape, _weight=learnt).requires_grad_(False),
-        )
+        tokens, width = learnt.shape
+        self.words = words
+        self.prompt = torch.nn.Embedding(tokens, width, _weight=learnt).requires_grad_(False)
 
     @property
     def weight(self) -> torch.Tensor:
