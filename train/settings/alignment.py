@@ -80,7 +80,7 @@ class PreferenceSettings(Optimisation):
     def _fields_fit_the_loss(self) -> PreferenceSettings:
         if self.label_smoothing and self.loss not in ("robust", "cdpo"):
             raise ValueError(f"label_smoothing is of the losses robust and cdpo, not of {self.loss}")
-        if "target_margin" in self.model_fields_set and self.loss != "simpo":
+        if self.target_margin != 0.5 and self.loss != "simpo":  # a recipe that is read again gives every field
             raise ValueError(f"target_margin is of the loss simpo, not of {self.loss}")
         if self.sft_weight and self.loss == "orpo":
             raise ValueError("orpo has a likelihood term of its own: leave sft_weight out, beta weighs the other term")
