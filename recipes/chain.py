@@ -209,7 +209,7 @@ def describe(plan: Plan) -> dict[str, Any]:
     """`recipe.json`: the resolved recipe and the graph, for the report and `residency status`."""
     return {
         "name": plan.recipe.name,
-        "recipe": json.loads(plan.recipe.model_dump_json(by_alias=True)),
+        "recipe": json.loads(plan.recipe.model_dump_json(by_alias=True, exclude_unset=True)),
         "stages": [
             {
                 "name": stage.name,
