@@ -69,8 +69,8 @@ def run(tmp_path: Path, made: SimpleNamespace) -> Path:
         directory = path / f"{name}-{made.identity(name)[:8]}"
         directory.mkdir()
         manifest = {
-            "format": 1, "kind": "model", "stage": name, "stage_kind": kind, "identity": made.identity(name), "parents": {},
-            "settings": {}, "measured": {"seconds": 1.0} | MEASURED.get(name, {}),
+            "format": 1, "kind": "model", "stage": name, "stage_kind": kind, "identity": made.identity(name),
+            "parents": {}, "settings": {}, "measured": {"seconds": 1.0} | MEASURED.get(name, {}),
         }  # fmt: skip
         (directory / "manifest.json").write_text(json.dumps(manifest))
         if kind == "rl":
