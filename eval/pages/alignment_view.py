@@ -83,7 +83,7 @@ def facts(stage: Stage) -> list[tuple[str, str]]:
     measured = stage.measured
     known: list[tuple[str, Any]] = []
     if stage.kind == "reward" and measured.get("held_out_accuracy") is not None:
-        low, high = measured.get("held_out_accuracy_low"), measured.get("held_out_accuracy_high")
+        low, high = measured.get("held_out_low"), measured.get("held_out_high")
         bounds = f" [{number(low)}, {number(high)}]" if low is not None else ""
         known.append(("held-out accuracy", number(measured["held_out_accuracy"], 3) + bounds))
     if stage.kind == "rl":

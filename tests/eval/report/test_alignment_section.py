@@ -46,7 +46,7 @@ EVENTS = [
 ]
 STAGES = {"base": "scratch", "ranker": "reward", "rl": "rl", "draws": "sample"}
 MEASURED: dict[str, dict[str, Any]] = {
-    "ranker": {"held_out_accuracy": 0.912, "held_out_accuracy_low": 0.85, "held_out_accuracy_high": 0.95},
+    "ranker": {"held_out_accuracy": 0.912, "held_out_low": 0.85, "held_out_high": 0.95},
     "rl": {"kl_largest": 0.04, "reward_first": 0.25, "reward_last": 1.0},
     "draws": {"mean_score": 0.3, "best_score": 0.8, "distinct_share": 0.9},
 }
