@@ -61,6 +61,8 @@ class CorpusSettings(Settings):
     examined; of four A is asked with answers, B with a check of the answer, C only read, and D told nowhere."""
     groups: Groups = 2
     """Into how many groups the facts of a generated world are divided."""
+    copies: Count | None = None
+    """Rows of a generated world on each topic (running text) or fact (the rest), in ever other words."""
     form: str | None = None
     """Question form of generated exam items."""
     text: str | None = None

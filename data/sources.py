@@ -180,10 +180,16 @@ def _world_rows(settings: CorpusSettings, seed: int) -> Iterator[Row]:
         near = difflib.get_close_matches(name, world.SOURCES, n=1)
         cure = f"Did you mean {WORLD}{near[0]}?" if near else f"Known: {', '.join(world.SOURCES)}"
         raise ResidencyError(f"source: no generated world {settings.source!r}", cure=cure)
-    size = settings.size or world.DEFAULT_SIZE
-    groups = settings.groups
     try:
-        return world.rows(name, seed=seed, size=size, facts=settings.facts, groups=groups, form=settings.form)
+        return world.rows(
+            name,
+            seed=seed,
+            size=settings.size or world.DEFAULT_SIZE,
+            facts=settings.facts,
+            groups=settings.groups,
+            form=settings.form,
+            copies=settings.copies,
+        )
     except ValueError as error:
         raise ResidencyError(f"source {settings.source}: {error}") from error
 

@@ -127,9 +127,9 @@ def test_a_list_of_groups_is_a_set() -> None:
 
 def test_a_corpus_takes_groups() -> None:
     settings = CorpusSettings.model_validate(
-        {"source": "world:medicine/questions", "facts": ["B", "C"], "groups": 4, "size": SIZE}
+        {"source": "world:medicine/questions", "facts": ["B", "C"], "groups": 4, "size": SIZE, "copies": 2}
     )
-    assert list(sources.read(settings, 0)) == made("medicine/questions", facts=["B", "C"])
+    assert list(sources.read(settings, 0)) == made("medicine/questions", facts=["B", "C"], copies=2)
 
 
 @pytest.mark.parametrize(("facts", "groups"), [("C", 2), (["A", "D"], 2), ([], 4), ("E", 4)])
