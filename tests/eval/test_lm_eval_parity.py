@@ -55,7 +55,7 @@ EXAMS: dict[str, Callable[..., Exam]] = {
     "openbookqa": exams.openbook,
 }
 SOME = ("anatomy 5 shots", "anatomy text", "medqa", "medmcqa 5 shots", "pubmedqa", "openbookqa")
-MANY = int(os.environ.get("RESIDENCY_PARITY_ITEMS", "100"))
+MANY = int(os.environ.get("RESIDENCY_PARITY_ITEMS", "40"))
 
 
 @pytest.mark.parametrize(
