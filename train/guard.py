@@ -197,7 +197,7 @@ def train(
     stopping = False
     while True:
         trainer, watch = build()
-        watch.asked_to_stop |= stopping
+        watch.signalled |= stopping
         resume = checkpoint()
         watch.guard.resume(resume)
         try:
@@ -206,7 +206,7 @@ def train(
             _leave_out(stage, attempt, watch, fault)
         else:
             return trainer, watch, resume
-        stopping = watch.asked_to_stop
+        stopping = watch.signalled
         release(trainer)
         del trainer, watch
 

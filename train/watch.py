@@ -37,6 +37,7 @@ class Watch(TrainerCallback):
         tokens: of the whole stage, as planned.
         tokens_of: tokens, and tokens with loss, of the batch of a step; unless set, all steps have as many.
         guard: judges every step.
+        signalled: a signal came to this rank; `asked_to_stop` once all ranks know, at the end of a step.
         saves: called on every rank before a checkpoint is sealed, with its directory.
         signs: those that showed, oldest first.
         measured: more for the stage's manifest.
@@ -49,7 +50,7 @@ class Watch(TrainerCallback):
         self.events = RunPaths(stage.run).events
         self.tokens = tokens
         self.tokens_of: Callable[[int], tuple[int, int]] | None = None
-        self.asked_to_stop = False
+        self.signalled = self.asked_to_stop = False
         self.losses: list[float] = []
         self.started = self.last_time = 0.0
         self.first_step = 0
@@ -66,7 +67,7 @@ class Watch(TrainerCallback):
             signal.signal(number, self._on_signal)
 
     def _on_signal(self, _number: int, _frame: Any) -> None:
-        self.asked_to_stop = True
+        self.signalled = True
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
@@ -79,7 +80,7 @@ class Watch(TrainerCallback):
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
-        flag = torch.tensor([self.asked_to_stop], dtype=torch.int32)
+        flag = torch.tensor([self.signalled], dtype=torch.int32)
         torch.distributed.all_reduce(flag, op=torch.distributed.ReduceOp.MAX, group=self._group)
         self.asked_to_stop = bool(flag.item())
         if self.asked_to_stop:
