@@ -74,7 +74,7 @@ def build(stage: StageFile, attempt: Path, world_size: int) -> tuple[PreferenceT
         continued or not settings["prompt_tuning"]
     ):  # a new prompt says something before it is trained
         exact = next(model.parameters()).dtype == torch.float32
-        callbacks.append(FirstStepIsReference(settings["loss"], exact=exact))
+        callbacks.append(FirstStepIsReference(settings["loss"], settings["beta"], exact=exact))
     trainer = PreferenceTrainer(
         pairs=pairs,
         objective=objective,

@@ -31,6 +31,9 @@ NOTED = ("rewards/chosen", "rewards/rejected", "logps/chosen", "logps/rejected",
 """Means over the replies, or pairs, since the last log."""
 CLOSE = 1e-3
 """How far from the reference the first step may be, in rewards."""
+ROUNDED = 0.5
+"""The same for weights in bfloat16, in nats: what a reply scores differs with the rows that it is computed among. A
+reference that is another model is off by several."""
 
 
 class PreferenceTrainer(FiniteLoss, TiedOnce, Trainer):
@@ -137,7 +140,7 @@ class PreferenceTrainer(FiniteLoss, TiedOnce, Trainer):
         if "loss" in logs and self._noted is not None:
             torch.distributed.all_reduce(self._noted)
             (told, numbers), self._noted = self._noted.tolist(), None
-            names = (*NOTED, "kl")
+            names = (*NOTED, "logps/divergence")  # of whole replies: `kl` is by token
             logs |= {
                 name: value / number
                 for name, value, number in zip(names, told, numbers, strict=True)
@@ -198,9 +201,10 @@ class PreferenceTrainer(FiniteLoss, TiedOnce, Trainer):
 class FirstStepIsReference(TrainerCallback):
     """The reference of preference training is the parent, exactly: then the first step finds no difference."""
 
-    def __init__(self, loss: str, *, exact: bool) -> None:
-        """`exact`: weights are float32; otherwise only the margins are held to it, where rounding cancels out."""
+    def __init__(self, loss: str, beta: float, *, exact: bool) -> None:
+        """`exact`: weights are float32; otherwise loss and margins alone are held to it, where rounding is averaged."""
         self.loss, self.exact = loss, exact
+        self.close = CLOSE if exact else max(CLOSE, beta * ROUNDED)
 
     def on_log(
         self,
@@ -212,13 +216,13 @@ class FirstStepIsReference(TrainerCallback):
     ) -> None:
         if state.global_step != 1 or not logs or "loss" not in logs:
             return
-        if self.loss == "dpo" and abs(logs["loss"] - math.log(2)) > CLOSE:
+        if self.loss == "dpo" and abs(logs["loss"] - math.log(2)) > self.close:
             raise self._error(
                 f"the first preference loss is {logs['loss']:.6f}, not ln 2 = {math.log(2):.6f}"
             )
         sides = ("rewards/chosen", "rewards/rejected") if self.exact else ()
         for name in ("rewards/margins", *sides):
-            if abs(logs.get(name, 0.0)) > CLOSE:
+            if abs(logs.get(name, 0.0)) > self.close:
                 raise self._error(f"{name} of the first step is {logs[name]:.6f}, not 0")
 
     def _error(self, seen: str) -> ResidencyError:
