@@ -169,9 +169,24 @@ def test_large_models_are_cut_into_files_with_an_index(tmp_path: Path) -> None:
 
 
 def test_another_architecture_is_refused(models: dict[str, Path]) -> None:
-    models["two"] = trained(models["base"], "wide", 3, rope_theta=1.0)
+    models["two"] = trained(
+        models["base"], "wide", 3, rope_parameters={"rope_theta": 1.0, "rope_type": "default"}
+    )
     with pytest.raises(ResidencyError, match="stage wide has another architecture than stage one: rope_"):
         merged(models, "one", "linear", {"one": 1, "two": 1})
+
+
+def test_another_way_to_write_a_configuration_is_no_other_architecture(models: dict[str, Path]) -> None:
+    """Of transformers 4, as most models on the hub have it."""
+    path = models["base"] / "config.json"
+    config = json.loads(path.read_text())
+    config["rope_theta"] = config.pop("rope_parameters")["rope_theta"]
+    del config["head_dim"]
+    path.write_text(json.dumps(config | {"torch_dtype": config.pop("dtype"), "pretraining_tp": 1}))
+    manifest = read_manifest(models["base"])
+    manifest.files = file_digests(models["base"])
+    write_json(models["base"] / "manifest.json", manifest.model_dump())
+    merged(models, "base", "ties", {"one": 1, "two": 1})
 
 
 def test_another_tokenizer_is_refused(models: dict[str, Path]) -> None:

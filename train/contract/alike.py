@@ -8,6 +8,7 @@ from typing import Any
 from residency.artifact import StageFile
 from residency.data.tokenizer import template_digest, template_of, tokenizer_digest
 from residency.errors import ResidencyError
+from residency.model import base_of
 from residency.train.contract.files import config_of
 from residency.train.contract.lineage import name_of
 from residency.weights import tensors
@@ -88,4 +89,8 @@ def _check_tensors(stage: StageFile, first: Path, other: Path) -> None:
 
 
 def _meaning(model: Path) -> dict[str, Any]:
-    return {key: value for key, value in config_of(model).items() if key not in NO_SHAPE}
+    """The configuration as transformers reads it: other versions write other keys, and leave out other defaults."""
+    from transformers import AutoConfig
+
+    config = AutoConfig.from_pretrained(base_of(model)[0], trust_remote_code=False).to_dict()
+    return {key: value for key, value in config.items() if key not in NO_SHAPE}
