@@ -55,7 +55,7 @@ def run(attempt: Path) -> Path:
         copy_beside(adapter, payload)
         copy_beside(base, payload)
     else:
-        shutil.copytree(source, payload, ignore=shutil.ignore_patterns("manifest.json"))
+        shutil.copytree(source, payload, ignore=shutil.ignore_patterns("manifest.json", "*.jsonl"))
     write_stops(payload)
     manifests = _lineage(source)
     made_of = manifests[-1].passport

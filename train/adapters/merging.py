@@ -25,6 +25,7 @@ from residency.train.adapters.rules import WRITTEN_OUT
 
 MERGED = "merged-parent"
 NOT_COPIED = (
+    "*.jsonl",  # what a stage tells of its training, prompts and replies among it
     "*.safetensors",
     "*.safetensors.index.json",
     "manifest.json",
