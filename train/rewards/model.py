@@ -1,7 +1,7 @@
 """A trained reward model scores replies: for reinforcement learning, sampling and search.
 
-Prompts and replies come as text and are rendered in the reward model's own chat template with its own tokenizer, so
-the model that wrote them may have others. Each process loads the whole model.
+Prompts and replies come as text and are rendered in the reward model's own chat template with its own tokenizer; the
+hand-off contract asks that they are those of the model that writes. Each process loads the whole model.
 """
 
 from __future__ import annotations
@@ -70,7 +70,8 @@ class RewardModel:
         replies: Sequence[str],
         finished: Sequence[bool] | None = None,
     ) -> list[float]:
-        """Score of each reply to the prompt at the same place; of a process reward model, the value of its end.
+        """Score of each reply to the prompt at the same place; of a process reward model, the value of its end, 0 for a
+        reply without text.
 
         Args:
             prompts: the messages before the reply.
@@ -81,7 +82,12 @@ class RewardModel:
             ResidencyError: a prompt with its reply is longer than the model reads.
         """
         if self.form == "steps":
-            return [values[0] for values in self.score_steps(prompts, [[reply] for reply in replies])]
+            said = [place for place, reply in enumerate(replies) if reply.strip()]
+            values = self.score_steps(
+                [prompts[place] for place in said], [[replies[place]] for place in said]
+            )
+            by_place = dict(zip(said, values, strict=True))
+            return [by_place.get(place, [0.0])[0] for place in range(len(replies))]
         rows = []
         for prompt, reply, ended in zip(prompts, replies, finished or [True] * len(replies), strict=True):
             chat = [*prompt, {"role": "assistant", "content": reply}]

@@ -83,8 +83,8 @@ def test_steps_have_values(judge: Path) -> None:
         assert two == pytest.approx(
             torch.tensor([by_hand(judge, "the liver", left=1), whole]).sigmoid().tolist(), abs=1e-6
         )
-        assert model.score([PROMPT] * 2, ["the liver\na kidney", "no"]) == pytest.approx(
-            [two[1], one[0]], abs=1e-6
+        assert model.score([PROMPT] * 4, ["the liver\na kidney", "", "no", "\n"]) == pytest.approx(
+            [two[1], 0, one[0], 0], abs=1e-6
         )
     finally:
         manifest(judge, "reward")
