@@ -58,8 +58,7 @@ def build(stage: StageFile, attempt: Path, world_size: int) -> tuple[GrpoTrainer
     model, tokenizer = prepare(stage, attempt)
     ends = end_tokens(model, tokenizer)
     model.generation_config.eos_token_id = ends
-    _check_room(stage, model, rows + watched)
-    _write_with(config, model, ends)
+    _write_with(config, _check_room(stage, model, rows + watched), ends)
     watch = Watch(attempt, stage, tokens=0)
     watch.leaves += [LEDGER, SCORES, REPLIES]
     kinds: dict[str, Any] = {"grpo": GrpoTrainer, "rloo": RlooTrainer}
@@ -122,7 +121,8 @@ def _config(settings: RlSettings, scorer: rewards.Scorer) -> dict[str, Any]:
     return own
 
 
-def _check_room(stage: StageFile, model: Any, rows: list[dict[str, Any]]) -> None:
+def _check_room(stage: StageFile, model: Any, rows: list[dict[str, Any]]) -> int:
+    """Tokens of the longest prompt and of a reply to it; they fit the model's window."""
     window = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     longest = max(len(row["prompt_ids"]) for row in rows)
     wanted = stage.settings["max_new_tokens"]
@@ -132,16 +132,15 @@ def _check_room(stage: StageFile, model: Any, rows: list[dict[str, Any]]) -> Non
             f"than the {window} that the model reads",
             cure=f"Set it to {window - longest} or less, or max_length lower",
         )
+    return longest + wanted
 
 
-def _write_with(config: Any, model: Any, ends: list[int]) -> None:
-    """Choose what writes the replies."""
+def _write_with(config: Any, room: int, ends: list[int]) -> None:
+    """Choose what writes the replies, for prompts and replies of `room` tokens at most."""
     config.use_vllm = torch.cuda.is_available() and backend() == "vllm"
     if config.use_vllm:
         config.vllm_mode = "colocate"
-        config.vllm_max_model_length = getattr(
-            model.config.get_text_config(), "max_position_embeddings", None
-        )
+        config.vllm_max_model_length = room  # a whole window of keys and values may not fit the memory
         config.generation_kwargs = {"stop_token_ids": ends}
     else:
         config.generation_kwargs = {"use_cache": True}  # the model's own setting is for training
