@@ -218,11 +218,10 @@ def read_stage(attempt: Path) -> StageFile:
             f"{attempt} holds no stage.json", cure="Give an attempt directory that `residency` made"
         )
     stage = StageFile.model_validate_json(path.read_text())
+    known = ("manifest.json", "config.json", "adapter_config.json")
     for role, parent in stage.parents.items():
         # A file is nothing that a stage makes: the YAML of a task of lm-eval.
-        if not (
-            parent.is_file() or any((parent / name).exists() for name in ("manifest.json", "config.json"))
-        ):
+        if not (parent.is_file() or any((parent / name).exists() for name in known)):
             raise ResidencyError(
                 f"stage {stage.name}: its {role} {parent} is not finished", cure="Run that stage first"
             )
