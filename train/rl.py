@@ -125,7 +125,7 @@ def _check_room(stage: StageFile, model: Any, rows: list[dict[str, Any]]) -> int
     """Tokens of the longest prompt and of a reply to it; they fit the model's window."""
     window = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     longest = max(len(row["prompt_ids"]) for row in rows)
-    wanted = stage.settings["max_new_tokens"]
+    wanted: int = stage.settings["max_new_tokens"]
     if window and longest + wanted > window:
         raise ResidencyError(
             f"stages.{stage.name}.max_new_tokens = {wanted}: with the longest prompt of {longest} tokens that is more "

@@ -35,10 +35,13 @@ worker.main(sys.argv[1:])
 """
 
 
-def logged(step: int, tmp_path: Path, objective: str = "dpo", *, exact: bool = True, **logs: float) -> None:
-    state = TrainerState(global_step=step)
+def logged(step: int, tmp_path: Path, objective: str = "dpo", **logs: float) -> None:
+    judged(FirstStepIsReference(objective, 0.1, exact=True), step, tmp_path, logs)
+
+
+def judged(judge: FirstStepIsReference, step: int, tmp_path: Path, logs: dict[str, float]) -> None:
     arguments = TrainingArguments(output_dir=str(tmp_path))
-    FirstStepIsReference(objective, 0.1, exact=exact).on_log(arguments, state, TrainerControl(), logs=logs)
+    judge.on_log(arguments, TrainerState(global_step=step), TrainerControl(), logs=logs)
 
 
 def test_only_the_first_step_must_be_the_reference(tmp_path: Path) -> None:
@@ -56,9 +59,10 @@ def test_only_the_first_step_must_be_the_reference(tmp_path: Path) -> None:
 
 
 def test_in_bfloat16_rounding_is_no_other_reference(tmp_path: Path) -> None:
-    logged(1, tmp_path, exact=False, loss=log(2) - 5e-3, **{"rewards/margins": 1e-2, "rewards/chosen": 0.1})
+    judge = FirstStepIsReference("dpo", 0.1, exact=False)
+    judged(judge, 1, tmp_path, {"loss": log(2) - 5e-3, "rewards/margins": 1e-2, "rewards/chosen": 0.1})
     with pytest.raises(ResidencyError, match=r"rewards/margins of the first step is 0\.100000, not 0"):
-        logged(1, tmp_path, exact=False, loss=log(2) - 4.9e-2, **{"rewards/margins": 0.1})
+        judged(judge, 1, tmp_path, {"loss": log(2) - 4.9e-2, "rewards/margins": 0.1})
 
 
 @pytest.mark.slow
