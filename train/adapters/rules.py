@@ -14,6 +14,8 @@ from residency.train.launch import count_accelerators
 Settings = dict[str, Any]
 PROMPTED = ("cpt", "sft")
 """Kinds of stages that can train a new prompt; preference training only continues one: its reference has one too."""
+WITHOUT_DROPOUT = ("preference", "rl")
+"""Kinds of stages that train without dropout, whatever the adapter had: their reference is the parent exactly."""
 WRITTEN_OUT = "a learnt prompt is no weight of the model and cannot be merged"
 
 
@@ -28,7 +30,7 @@ def check_adapter(stage: StageFile, adapter: Path | None) -> None:
     kind = "prompt" if left and left.get("peft_type") == "PROMPT_TUNING" else "lora"
     check_said(place, stage.kind, stage.settings, kind if left else None, _maker(stage))
     if left and said == "continue":
-        _refuse_other_shape(place, stage.settings, left)
+        _refuse_other_shape(place, stage.kind, stage.settings, left)
 
 
 def check_said(place: str, kind: str, settings: Settings, left: str | None, parent: str) -> None:
@@ -124,7 +126,7 @@ def check_window(place: str, kind: str, settings: Settings, longest: int | None)
         )
 
 
-def _refuse_other_shape(place: str, settings: Settings, left: Settings) -> None:
+def _refuse_other_shape(place: str, kind: str, settings: Settings, left: Settings) -> None:
     """An adapter is continued as it is: settings that would make another one are not silently dropped."""
     if prompt := settings["prompt_tuning"]:
         told, found = {"tokens": prompt["tokens"]}, {"tokens": left["num_virtual_tokens"]}
@@ -136,8 +138,9 @@ def _refuse_other_shape(place: str, settings: Settings, left: Settings) -> None:
             "alpha": lora["alpha"],
             "dora": lora.get("dora", False),
             "rank_stabilised": lora.get("rank_stabilised", False),
-            "dropout": lora.get("dropout", 0.0),
         }
+        if kind not in WITHOUT_DROPOUT:
+            told["dropout"] = lora.get("dropout", 0.0)
         found = {
             "rank": left["r"],
             "alpha": left["lora_alpha"],

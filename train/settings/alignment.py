@@ -80,12 +80,20 @@ class PreferenceSettings(Optimisation):
     def _fields_fit_the_loss(self) -> PreferenceSettings:
         if self.label_smoothing and self.loss not in ("robust", "cdpo"):
             raise ValueError(f"label_smoothing is of the losses robust and cdpo, not of {self.loss}")
-        if self.target_margin != 0.5 and self.loss != "simpo":  # a recipe that is read again gives every field
+        if "target_margin" in self.model_fields_set and self.loss != "simpo":
             raise ValueError(f"target_margin is of the loss simpo, not of {self.loss}")
         if self.sft_weight and self.loss == "orpo":
-            raise ValueError("orpo has a likelihood term of its own: leave sft_weight out, beta weighs the other term")
+            raise ValueError(
+                "orpo has a likelihood term of its own: leave sft_weight out, beta weighs the other term"
+            )
         if self.length_normalised and self.loss not in ("dpo", "robust", "cdpo"):
             raise ValueError(f"length_normalised is of dpo, robust and cdpo, not of {self.loss}")
+        return self
+
+    @model_validator(mode="after")
+    def _without_dropout(self) -> PreferenceSettings:
+        if self.lora and self.lora.dropout:
+            raise ValueError("lora.dropout must be 0: policy and reference must not differ by chance")
         return self
 
 
