@@ -26,7 +26,9 @@ from residency.train.settings import (
     EngineSettings,
     TrainingStage,
     VocabSettings,
+    WritingStage,
 )
+from residency.train.settings.rewards import FunctionReward
 
 
 def check(plan: Plan, *, here: bool = True) -> list[str]:
@@ -46,6 +48,11 @@ def check(plan: Plan, *, here: bool = True) -> list[str]:
             notes += _check_training(plan, name, stage, here)
         if isinstance(stage, VocabSettings):
             notes += check_vocabulary(plan, name, stage)
+        if isinstance(stage, WritingStage) and here:
+            local_processes(plan.stages[name].execution["engine"]["processes"])
+        for reward in getattr(stage, "rewards", []):
+            if isinstance(reward, FunctionReward):
+                load(reward.call)
     check_handoff(plan, here=here)
     notes += _check_base(plan)
     if here:

@@ -122,8 +122,8 @@ def _check_finished(plan: Plan, name: str, here: bool) -> None:
     """The contract itself, where everything that the stage starts from is there."""
     planned = plan.stages[name]
     ready = all(plan.stages[parent].finished for parent in planned.parents.values())
-    outside = all((path / "config.json").exists() for path, _ in planned.outside.values())
-    if ready and outside and not planned.finished:
+    here_too = plan.base is None or plan.base.here
+    if ready and here_too and not planned.finished:
         contract.check(plan.stage_file(planned), here=here)
 
 

@@ -151,12 +151,21 @@ class Plan:
         Args:
             parents: role to stage; all of them are in the plan already.
             source: identity of what is read from outside of the run.
+
+        Raises:
+            ResidencyError: a parent that is made of what a later stage writes.
         """
         outside = dict(outside or {})
         if self.base:
             for role in [role for role, parent in parents.items() if parent == "base"]:
                 outside[role] = (self.base.directory, self.base.identity)
             parents = {role: parent for role, parent in parents.items() if role not in outside}
+        for parent in parents.values():
+            if parent not in self.stages:
+                raise ResidencyError(
+                    f"{name} needs {parent}, which is made later",
+                    cure=f"Let {serves or name} begin behind what {parent} is made of",
+                )
         identities = {role: self.stages[parent].identity for role, parent in parents.items()}
         identities |= {role: identity for role, (_, identity) in outside.items()}
         identity = identity_of(kind=kind, settings=settings, parents=identities, source=source)

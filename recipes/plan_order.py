@@ -111,11 +111,15 @@ def _check_names(recipe: Recipe, known: dict[str, None]) -> None:
 def _check_kinds(recipe: Recipe, name: str) -> None:
     """What a stage starts from is a language model, and what scores its replies a reward model."""
     stage = recipe.stages[name]
-    if stage.parent in recipe.stages and not _gives_language_model(recipe, stage.parent):
-        raise ResidencyError(
-            f"stages.{name}.from = {stage.parent!r} is of kind {recipe.stages[stage.parent].kind}",
-            cure="Name a stage that leaves a language model",
-        )
+    models = {"from": stage.parent}
+    if isinstance(stage, MergeSettings):
+        models |= {f"models.{other}": other for other in stage.models}
+    for key, other in models.items():
+        if other in recipe.stages and not _gives_language_model(recipe, other):
+            raise ResidencyError(
+                f"stages.{name}.{key} = {other!r} is of kind {recipe.stages[other].kind}",
+                cure="Name a stage that leaves a language model",
+            )
     for other in rewards_of(recipe, name):
         if not isinstance(recipe.stages.get(other), RewardSettings):
             raise ResidencyError(f"stages.{name}.rewards: {other!r} is no stage of kind reward")

@@ -114,6 +114,22 @@ CPT = "kind: cpt, from: pretrain, mixture: {text: 1}, tokens: 2k, max_length: 64
         ),
         (
             "seed: 1",
+            "kind: reward, corpus: text}\n  blend: {kind: merge, from: base, method: ties, models: {cpt: 1}",
+            "stages.blend.models.cpt = 'cpt' is of kind reward",
+        ),
+        (
+            "seed: 1",
+            "kind: sample, corpus: text, rewards: [{kind: function, call: 'nowhere:told'}]",
+            "call = nowhere:told: No module named 'nowhere'",
+        ),
+        ("seed: 1", "kind: sample, corpus: text, engine: {processes: 4096}", "= 4096: this machine has"),
+        (
+            "seed: 1",
+            "kind: preference, corpus: text, lora: {finish: keep, dropout: 0.1}",
+            "lora.dropout must be 0: policy and reference",
+        ),
+        (
+            "seed: 1",
             "kind: merge, from: base, method: dare, models: {pretrain: 0}",
             "stages.cpt.models.pretrain = 0",
         ),

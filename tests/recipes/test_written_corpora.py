@@ -53,6 +53,15 @@ def test_every_stage_comes_behind_what_it_is_made_of(tmp_path: Path) -> None:
     assert made.stages["corpus-best"].parents == {"corpus:draws": "draws"}
 
 
+def test_what_is_made_later_is_named(tmp_path: Path) -> None:
+    task = "evaluation.tasks=[{name: own, kind: bits-per-byte, domain: medicine, items: best}]"
+    plan(tmp_path, task, "evaluation.after=[again]")
+    with pytest.raises(ResidencyError, match="sft-evaluation needs corpus-best, which is made later"):
+        plan(tmp_path, task, "evaluation.after=[sft]")
+    with pytest.raises(ResidencyError, match="corpus-dialogues needs corpus-best, which is made later"):
+        plan(tmp_path, "corpora.dialogues.steps=[{kind: rank, like: best, keep: 0.5}]")
+
+
 def test_what_a_stage_wrote_is_bound_by_what_its_model_and_prompts_are_made_of(tmp_path: Path) -> None:
     made = plan(tmp_path, "corpora.exam.consent=credentialed")
     (entry,) = gates.planned(made, made.stages["draws"])
