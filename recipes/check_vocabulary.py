@@ -8,9 +8,10 @@ from typing import Any
 
 from residency.errors import ResidencyError
 from residency.model import base_of
+from residency.recipes.check_handoff import leaves
 from residency.recipes.plan import Plan
 from residency.recipes.plan_stages import tokenizer_stage
-from residency.train.settings import TrainingStage, VocabSettings
+from residency.train.settings import VocabSettings
 from residency.train.vocabulary import terms
 from residency.train.vocabulary.embedding import rows_for
 from residency.train.vocabulary.tokenizer import refuse_others
@@ -22,10 +23,7 @@ def check_vocabulary(plan: Plan, name: str, stage: VocabSettings) -> list[str]:
     Raises:
         ResidencyError: a base whose tokenizer cannot grow, a parent that leaves an adapter, or terms that are no terms.
     """
-    parent = plan.recipe.stages.get(stage.parent)
-    if isinstance(parent, TrainingStage) and (
-        (parent.lora is not None and parent.lora.finish == "keep") or parent.adapter == "continue"
-    ):
+    if leaves(plan, stage.parent) == "lora":
         raise ResidencyError(
             f"stages.{name}: {stage.parent} leaves an adapter, whose base has no new rows",
             cure="Set its lora.finish to merge, or put a stage of kind merge (method: adapter) between",
