@@ -56,12 +56,16 @@ def selftrain(runs: Path, rlhf: Score) -> Score:
     return residency("quickstart-selftrain.yaml", runs)
 
 
+def artifact_of(runs: Path, stage: str) -> Path:
+    """The one artifact of a stage."""
+    pattern = re.compile(f"{stage}-[0-9a-f]{{8}}")
+    [found] = [path for path in (runs / "shared").iterdir() if pattern.fullmatch(path.name)]
+    return found
+
+
 def measured(runs: Path, stage: str) -> dict[str, Any]:
     """What a stage's manifest says that it measured."""
-    [directory] = [
-        path for path in (runs / "shared").iterdir() if re.fullmatch(f"{stage}-[0-9a-f]{{8}}", path.name)
-    ]
-    return read_manifest(directory).measured
+    return read_manifest(artifact_of(runs, stage)).measured
 
 
 def told(row: dict[str, Any]) -> str:
@@ -76,7 +80,7 @@ def test_a_check_of_the_answer_unlocks_what_was_only_read(runs: Path, rlhf: Scor
     assert nowhere["value"] <= 1 / NAMES + 0.12  # 36 facts: 2.6 standard errors
     divergence = measured(runs, "rl")
     print(f"KL to the parent: last {divergence['kl_last']:.3f}, largest {divergence['kl_largest']:.3f}")
-    assert divergence["kl_largest"] <= 0.5
+    assert divergence["kl_last"] <= 0.5 and divergence["kl_largest"] <= 1
 
 
 def test_the_reward_model_judges_pairs_that_it_has_not_seen(runs: Path, rlhf: Score) -> None:
@@ -87,11 +91,11 @@ def test_the_reward_model_judges_pairs_that_it_has_not_seen(runs: Path, rlhf: Sc
 
 
 def test_a_reward_model_raises_its_own_score_and_spares_the_exam(runs: Path, rlhf: Score) -> None:
-    found = measured(runs, "rlhf")
-    first, last = found["held_out_first"], found["held_out_last"]
+    lines = (artifact_of(runs, "rlhf") / "held_out.jsonl").read_text().splitlines()
+    first, *_, last = [json.loads(line)["rewards/model"] for line in lines]
     exam = rlhf["world-written-c", "rlhf"]
-    print(f"held-out reward {first['score']:.3f} -> {last['score']:.3f}; exam {told(exam)}")
-    assert last["score"] > first["score"]
+    print(f"reward model's mean score on held-out prompts {first:.3f} -> {last:.3f}; exam {told(exam)}")
+    assert last > first
     assert exam["non_inferior"]
 
 
