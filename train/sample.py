@@ -29,7 +29,7 @@ from residency.data.rendering import Message, Renderer
 from residency.data.tokenizer import load_tokenizer
 from residency.errors import Exit, ResidencyError
 from residency.generation.decoding import Settings
-from residency.generation.generate import Reply, backend, draw
+from residency.generation.generate import Reply, draw
 from residency.train import rewards, writing
 from residency.train.settings import SampleSettings
 from residency.train.writing import Batch, Written
@@ -66,7 +66,7 @@ def run(stage: StageFile, attempt: Path, rank: int, world_size: int, owner: str)
     if directory is None:
         return Exit.RUN_AGAIN
     if rank == 0:
-        facts = {"weights_sha256": weights, "writer": backend(), "ranks": world_size}
+        facts = writing.facts(stage, weights, world_size)
         writing.gather(stage, attempt, owner, "ranked", batches, directory, _measure(facts, started))
     return Exit.DONE
 

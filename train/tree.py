@@ -22,7 +22,7 @@ from residency.artifact import StageFile
 from residency.data import prompts
 from residency.errors import Exit
 from residency.generation.decoding import Settings
-from residency.generation.generate import Reply, backend, draw
+from residency.generation.generate import Reply, draw
 from residency.generation.writer import Writer
 from residency.train import rewards, writing
 from residency.train.search import Search, Tree, Wanted, search
@@ -61,7 +61,7 @@ def run(stage: StageFile, attempt: Path, rank: int, world_size: int, owner: str)
     if directory is None:
         return Exit.RUN_AGAIN
     if rank == 0:
-        facts = {"weights_sha256": weights, "writer": backend(), "ranks": world_size}
+        facts = writing.facts(stage, weights, world_size)
         writing.gather(stage, attempt, owner, "tree", batches, directory, _measure(facts, started))
     return Exit.DONE
 

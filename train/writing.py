@@ -33,7 +33,7 @@ from residency.artifact import (
 )
 from residency.data import parts, passport
 from residency.errors import Exit, ResidencyError
-from residency.generation.generate import tokens_per_batch
+from residency.generation.generate import backend, tokens_per_batch
 from residency.generation.writer import Writer
 from residency.model import base_of
 from residency.train.settings import EngineSettings, SampleSettings, TreeSettings
@@ -86,6 +86,16 @@ def check_weights(stage: StageFile) -> dict[str, str]:
         f"{directory.name}/{path.name}": sha256(path)
         for directory in directories
         for path in sorted(directory.glob("*.safetensors"))
+    }
+
+
+def facts(stage: StageFile, weights: dict[str, str], ranks: int) -> dict[str, Any]:
+    """By what the corpus was written, for the manifest."""
+    adapter = base_of(stage.parents["model"])[1]
+    return {
+        "weights_sha256": weights,
+        "writer": "transformers" if adapter else backend(),  # vLLM runs whole weights only
+        "ranks": ranks,
     }
 
 
