@@ -138,12 +138,14 @@ class FiniteLoss:
     _logged = 0
 
     @property
-    def _guard(self) -> Guard:
+    def _watch(self) -> Watch:
         from residency.train.watch import Watch
 
-        watches = [one for one in self.callback_handler.callbacks if isinstance(one, Watch)]  # type: ignore[attr-defined]
-        guard: Guard = watches[0].guard
-        return guard
+        return next(one for one in self.callback_handler.callbacks if isinstance(one, Watch))  # type: ignore[attr-defined]
+
+    @property
+    def _guard(self) -> Guard:
+        return self._watch.guard
 
     def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
         step = self.state.global_step + 1  # type: ignore[attr-defined]
@@ -168,7 +170,8 @@ class FiniteLoss:
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
         """The mean loss is that of the steps that were trained."""
         if "loss" in logs:
-            steps = range(self._logged + 1, self.state.global_step + 1)  # type: ignore[attr-defined]
+            before = max(self._logged, self._watch.first_step)  # of a resumed run: where it went on
+            steps = range(before + 1, self.state.global_step + 1)  # type: ignore[attr-defined]
             trained = sum(not self._guard.leaves_out(step) for step in steps)
             self._logged = self.state.global_step  # type: ignore[attr-defined]
             if trained < len(steps):
