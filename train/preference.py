@@ -8,6 +8,7 @@ rank.
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +75,9 @@ def build(stage: StageFile, attempt: Path, world_size: int) -> tuple[PreferenceT
         continued or not settings["prompt_tuning"]
     ):  # a new prompt says something before it is trained
         exact = next(model.parameters()).dtype == torch.float32
-        callbacks.append(FirstStepIsReference(settings["loss"], settings["beta"], exact=exact))
+        without_terms = settings["loss"] == "dpo" and not settings["sft_weight"]
+        first = math.log(2) if without_terms else None
+        callbacks.append(FirstStepIsReference(first, settings["beta"], exact=exact))
     trainer = PreferenceTrainer(
         pairs=pairs,
         objective=objective,

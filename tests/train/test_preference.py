@@ -35,8 +35,8 @@ worker.main(sys.argv[1:])
 """
 
 
-def logged(step: int, tmp_path: Path, objective: str = "dpo", **logs: float) -> None:
-    judged(FirstStepIsReference(objective, 0.1, exact=True), step, tmp_path, logs)
+def logged(step: int, tmp_path: Path, first: float | None = log(2), **logs: float) -> None:
+    judged(FirstStepIsReference(first, 0.1, exact=True), step, tmp_path, logs)
 
 
 def judged(judge: FirstStepIsReference, step: int, tmp_path: Path, logs: dict[str, float]) -> None:
@@ -51,15 +51,15 @@ def test_only_the_first_step_must_be_the_reference(tmp_path: Path) -> None:
         ResidencyError, match=r"0\.695147, not ln 2 = 0\.693147: the reference is not the parent"
     ):
         logged(1, tmp_path, loss=log(2) + 2e-3)
-    logged(1, tmp_path, "ipo", loss=3.0, **{"rewards/margins": 9e-4})
+    logged(1, tmp_path, None, loss=3.0, **{"rewards/margins": 9e-4})
     with pytest.raises(
         ResidencyError, match=r"rewards/chosen of the first step is 0\.002000, not 0: the reference"
     ):
-        logged(1, tmp_path, "kto", loss=0.5, **{"rewards/chosen": 2e-3})
+        logged(1, tmp_path, None, loss=0.5, **{"rewards/chosen": 2e-3})
 
 
 def test_in_bfloat16_rounding_is_no_other_reference(tmp_path: Path) -> None:
-    judge = FirstStepIsReference("dpo", 0.1, exact=False)
+    judge = FirstStepIsReference(log(2), 0.1, exact=False)
     judged(judge, 1, tmp_path, {"loss": log(2) - 5e-3, "rewards/margins": 1e-2, "rewards/chosen": 0.1})
     with pytest.raises(ResidencyError, match=r"rewards/margins of the first step is 0\.100000, not 0"):
         judged(judge, 1, tmp_path, {"loss": log(2) - 4.9e-2, "rewards/margins": 0.1})

@@ -6,7 +6,6 @@ log-probabilities across stages; their losses, and the gradients, are the same (
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -201,8 +200,9 @@ class PreferenceTrainer(FiniteLoss, TiedOnce, Trainer):
 class FirstStepIsReference(TrainerCallback):
     """The reference of preference training is the parent, exactly: then the first step finds no difference."""
 
-    def __init__(self, loss: str, beta: float, *, exact: bool) -> None:
-        """`exact`: weights are float32; otherwise loss and margins alone are held to it, where rounding is averaged."""
+    def __init__(self, loss: float | None, beta: float, *, exact: bool) -> None:
+        """`loss`: what the first one must be, where it is known. `exact`: weights are float32; otherwise loss and
+        margins alone are held to it, where rounding is averaged."""
         self.loss, self.exact = loss, exact
         self.close = CLOSE if exact else max(CLOSE, beta * ROUNDED)
 
@@ -216,10 +216,8 @@ class FirstStepIsReference(TrainerCallback):
     ) -> None:
         if state.global_step != 1 or not logs or "loss" not in logs:
             return
-        if self.loss == "dpo" and abs(logs["loss"] - math.log(2)) > self.close:
-            raise self._error(
-                f"the first preference loss is {logs['loss']:.6f}, not ln 2 = {math.log(2):.6f}"
-            )
+        if self.loss is not None and abs(logs["loss"] - self.loss) > self.close:
+            raise self._error(f"the first preference loss is {logs['loss']:.6f}, not ln 2 = {self.loss:.6f}")
         sides = ("rewards/chosen", "rewards/rejected") if self.exact else ()
         for name in ("rewards/margins", *sides):
             if abs(logs.get(name, 0.0)) > self.close:
