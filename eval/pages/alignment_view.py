@@ -92,6 +92,9 @@ def facts(stage: Stage) -> list[tuple[str, str]]:
             ("reward at first", measured.get("reward_first")),
         ]
         known += [("reward at last", measured.get("reward_last"))]
+        if rise := measured.get("held_out_rise"):
+            bounds = f" [{number(rise['low'], 3, sign=True)}, {number(rise['high'], 3, sign=True)}]"
+            known.append(("held-out reward", number(rise["mean"], 3, sign=True) + bounds))
     if stage.kind in ("sample", "tree"):
         known += [
             ("mean score", measured.get("mean_score")),

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 import torch
 
 from residency.train.reinforcement.digest import digest
+from residency.train.reinforcement.held_out import rise
 from residency.train.reinforcement.ledger import Ledger
 
 
@@ -40,3 +42,12 @@ def test_a_ledger_is_cut_back_to_a_step(tmp_path: Path) -> None:
     assert [line["id"] for line in ledger.lines()] == ["ä1", "ä1", "ä2"]
     ledger.add([{"step": 3, "id": "again"}])
     assert [line["step"] for line in ledger.lines()] == [1, 1, 2, 3]
+
+
+def test_a_rise_is_told_over_clusters() -> None:
+    found = rise([0.0, 0.0, 1.0, 0.0], [1.0, 0.0, 1.0, 2.0], ["a", "a", "b", "c"])
+    differences = torch.tensor([0.5, 0.0, 2.0], dtype=torch.float64)  # a, b, c
+    half = 1.959964 * float(differences.std()) / 3**0.5
+    assert found["mean"] == pytest.approx(2.5 / 3)
+    assert (found["low"], found["high"]) == pytest.approx((2.5 / 3 - half, 2.5 / 3 + half), abs=1e-6)
+    assert rise([1.0], [3.0], ["a"]) == {"mean": 2.0, "low": None, "high": None, "clusters": 1}
