@@ -30,7 +30,7 @@ def test_no_yaml_is_forgotten() -> None:
         and not path.name.startswith(".")
     ]
     assert sorted(found) == sorted([*RECIPES, *TASKS, *CORPORA])
-    assert (len(RECIPES), len(TASKS), len(CORPORA)) == (8, 64, 5)
+    assert (len(RECIPES), len(TASKS), len(CORPORA)) == (10, 69, 5)
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
