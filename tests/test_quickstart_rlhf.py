@@ -91,11 +91,11 @@ def test_the_reward_model_judges_pairs_that_it_has_not_seen(runs: Path, rlhf: Sc
 
 
 def test_a_reward_model_raises_its_own_score_and_spares_the_exam(runs: Path, rlhf: Score) -> None:
-    lines = (artifact_of(runs, "rlhf") / "held_out.jsonl").read_text().splitlines()
-    first, *_, last = [json.loads(line)["rewards/model"] for line in lines]
+    found = measured(runs, "rlhf")
+    rise = found["held_out_rise"]
     exam = rlhf["world-written-c", "rlhf"]
-    print(f"reward model's mean score on held-out prompts {first:.3f} -> {last:.3f}; exam {told(exam)}")
-    assert last > first
+    print(f"reward model's score of held-out replies {rise}; exam {told(exam)}; KL {found['kl_last']:.3f}")
+    assert rise["low"] > 0
     assert exam["non_inferior"]
 
 
