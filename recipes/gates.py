@@ -41,31 +41,44 @@ def check(plan: Plan) -> list[str]:
     return notes
 
 
-def planned(plan: Plan, stage: PlannedStage) -> list[Entry]:
-    """The entries that a stage's passport will have, corpus by corpus."""
+def planned(plan: Plan, stage: PlannedStage, known: dict[str, list[Entry]] | None = None) -> list[Entry]:
+    """The entries that a stage's passport will have, corpus by corpus.
+
+    Args:
+        known: of stages that were asked for already; a model that learns from itself has each ancestor many times over.
+    """
+    known = {} if known is None else known
+    if stage.name not in known:
+        known[stage.name] = _planned(plan, stage, known)
+    return known[stage.name]
+
+
+def _planned(plan: Plan, stage: PlannedStage, known: dict[str, list[Entry]]) -> list[Entry]:
     if stage.kind == "corpus":
-        return [_of_corpus(plan, stage)]
+        return [_of_corpus(plan, stage, known)]
     found = []
     for directory, _ in stage.outside.values():
         if (directory / "manifest.json").exists():
             found += read_manifest(directory).passport
     for parent in stage.parents.values():
-        found += [entry for entry in planned(plan, plan.stages[parent]) if entry not in found]
+        found += [entry for entry in planned(plan, plan.stages[parent], known) if entry not in found]
     return [of_replies(stage.name, stage.settings["from"], found)] if stage.kind in WRITING else found
 
 
-def _of_corpus(plan: Plan, stage: PlannedStage) -> Entry:
+def _of_corpus(plan: Plan, stage: PlannedStage, known: dict[str, list[Entry]]) -> Entry:
     settings = CorpusSettings.model_validate(stage.settings)
     name = stage.name.removeprefix("corpus-")
-    return of_corpus(name, settings, made_from=_made_from(plan, stage, settings))
+    return of_corpus(name, settings, made_from=_made_from(plan, stage, settings, known))
 
 
-def _made_from(plan: Plan, stage: PlannedStage, settings: CorpusSettings) -> list[Entry]:
+def _made_from(
+    plan: Plan, stage: PlannedStage, settings: CorpusSettings, known: dict[str, list[Entry]]
+) -> list[Entry]:
     """Entries of what a synthetic corpus is made of, the writing model's among them."""
     made_of = [
         entry
         for name in settings.made_of
-        for entry in planned(plan, plan.stages[plan.corpus(name, f"corpora.{stage.name}")])
+        for entry in planned(plan, plan.stages[plan.corpus(name, f"corpora.{stage.name}")], known)
     ]
     for directory, _ in stage.outside.values():
         if (directory / "manifest.json").exists():
@@ -79,7 +92,7 @@ def _check_writer(plan: Plan, stage: PlannedStage) -> None:
     synthesis = settings.synthesis
     if synthesis is None or synthesis.kind != "generate" or synthesis.call is None:
         return
-    if reason := forbidden(_made_from(plan, stage, settings), "judge"):
+    if reason := forbidden(_made_from(plan, stage, settings, {}), "judge"):
         raise ResidencyError(
             f"corpora.{stage.name.removeprefix('corpus-')}.synthesis.call = {synthesis.call}: {reason}",
             cure="Use a model that runs here: synthesis.model",

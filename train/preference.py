@@ -66,30 +66,30 @@ def build(stage: StageFile, attempt: Path, world_size: int) -> tuple[PreferenceT
     scored = micro * (pairs.replies * pairs.longest_reply + objective.prompts_scored * pairs.longest_prompt)
     chosen_head = head.choose(engine.head, model, scored)
     head.attach(model, chosen_head)
-    continued = settings["adapter"] == "continue"
     kept = _kept(stage, model, layout, micro) if objective.has_reference else None
     watch = Watch(attempt, stage, tokens=_tokens(stage, steps * batch_size, len(pairs.lengths)))
     watch.measured |= {"layout": layout, "head": chosen_head}
-    callbacks: list[Any] = [watch]
-    if kept and (
-        continued or not settings["prompt_tuning"]
-    ):  # a new prompt says something before it is trained
-        exact = next(model.parameters()).dtype == torch.float32
-        without_terms = settings["loss"] == "dpo" and not settings["sft_weight"]
-        first = math.log(2) if without_terms else None
-        callbacks.append(FirstStepIsReference(first, settings["beta"], exact=exact))
     trainer = PreferenceTrainer(
         pairs=pairs,
         objective=objective,
         layout=layout,
         kept=kept,
-        reference_with_adapter=continued,
+        reference_with_adapter=settings["adapter"] == "continue",
         model=model,
         args=arguments,
         processing_class=tokenizer,
-        callbacks=callbacks,
+        callbacks=[watch, *(_first_step(settings, model) if kept else [])],
     )
     return trainer, watch
+
+
+def _first_step(settings: dict[str, Any], model: Any) -> list[FirstStepIsReference]:
+    """The check of the first step; none for a new prompt, which says something before it is trained."""
+    if settings["prompt_tuning"] and settings["adapter"] != "continue":
+        return []
+    exact = next(model.parameters()).dtype == torch.float32
+    alone = settings["loss"] == "dpo" and not settings["sft_weight"]
+    return [FirstStepIsReference(math.log(2) if alone else None, settings["beta"], exact=exact)]
 
 
 def _sampled(places: int, micro: int) -> list[int]:

@@ -75,7 +75,7 @@ def _asked(stage: StageFile, settings: SampleSettings, rows: list[Row]) -> list[
     """Ids of what the model is asked.
 
     Raises:
-        ResidencyError: `ask` wants a reference, and a row has none.
+        ResidencyError: `ask` wants a reference, and a row has none; or a row in which the user says nothing.
     """
     if settings.ask is None:
         return [row["prompt_ids"] for row in rows]
@@ -86,7 +86,11 @@ def _asked(stage: StageFile, settings: SampleSettings, rows: list[Row]) -> list[
 
 def _instead(ask: str, row: Row, stage: str) -> list[Message]:
     """The prompt with `ask` in place of the last that the user says."""
-    last = max(at for at, message in enumerate(row["prompt"]) if message["role"] == "user")
+    last = max((at for at, message in enumerate(row["prompt"]) if message["role"] == "user"), default=None)
+    if last is None:
+        raise ResidencyError(
+            f"stages.{stage}.ask: in row {row['id']} the user says nothing", cure="Take it out"
+        )
     known = {"{prompt}": row["prompt"][last]["content"], "{reference}": row["reference"]}
     if "{reference}" in ask and row["reference"] is None:
         raise ResidencyError(
