@@ -17,11 +17,10 @@ from transformers import TrainingArguments
 
 from residency.artifact import StageFile, read_manifest
 from residency.errors import ResidencyError
-from residency.train import head
 from residency.train.adapters.prepare import prepare
 from residency.train.batches import accumulation
 from residency.train.engine import training_arguments
-from residency.train.preferences import layouts, references
+from residency.train.preferences import head, layouts, references
 from residency.train.preferences.batches import Pairs
 from residency.train.preferences.objective import Objective
 from residency.train.preferences.trainer import FirstStepIsReference, PreferenceTrainer

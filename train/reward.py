@@ -30,10 +30,10 @@ from residency.data import replies
 from residency.data.tokenizer import template_digest, tokenizer_digest
 from residency.train.adapters.prepare import prepare
 from residency.train.engine import training_arguments
-from residency.train.judgement import HALF, agreement
-from residency.train.reward_rows import JudgedRows, Row, collate, sequences
+from residency.train.reward_model.judgement import HALF, agreement
+from residency.train.reward_model.rows import JudgedRows, Row, collate, sequences
+from residency.train.reward_model.score_head import score_at
 from residency.train.saving import TiedOnce
-from residency.train.score_head import score_at
 from residency.train.watch import FiniteLoss, Watch
 
 READ = ("input_ids", "rows", "ends")

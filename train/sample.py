@@ -30,9 +30,10 @@ from residency.data.tokenizer import load_tokenizer
 from residency.errors import Exit, ResidencyError
 from residency.generation.decoding import Settings
 from residency.generation.generate import Reply, draw
-from residency.train import rewards, writing
+from residency.train import rewards
+from residency.train.replies import writing
+from residency.train.replies.writing import Batch, Written
 from residency.train.settings import SampleSettings
-from residency.train.writing import Batch, Written
 
 Row = dict[str, Any]
 DIGITS = 6  # of a score; ranks of another number of threads round otherwise behind them

@@ -1,6 +1,6 @@
 """The `tree` stage: a search for reasoning step by step to each prompt, its ends checked by the right answer.
 
-The searches of a batch of prompts (`residency.train.search`) advance together, so that what they want written is
+The searches of a batch of prompts (`residency.train.replies.search`) advance together, so that what they want is
 written at once. Like `sample`, nothing depends on ranks or on a resumed start. It leaves a corpus of `tree` rows, from
 which selection makes dialogues, pairs of steps, or steps with values:
 
@@ -24,11 +24,12 @@ from residency.errors import Exit
 from residency.generation.decoding import Settings
 from residency.generation.generate import Reply, draw
 from residency.generation.writer import Writer
-from residency.train import rewards, writing
-from residency.train.search import Search, Tree, Wanted, search
+from residency.train import rewards
+from residency.train.replies import writing
+from residency.train.replies.search import Search, Tree, Wanted, search
+from residency.train.replies.writing import Batch, Written
 from residency.train.settings import TreeSettings
 from residency.train.settings.rewards import CorrectReward
-from residency.train.writing import Batch, Written
 
 Row = dict[str, Any]
 

@@ -23,7 +23,7 @@ import torch
 from datasets import Dataset
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from residency.train import head
+from residency.train.preferences import head
 from residency.train.preferences.batches import Pairs
 from residency.train.preferences.layouts import Layout
 from residency.train.preferences.objective import Objective, sums

@@ -20,7 +20,7 @@ from safetensors.torch import load_file
 from residency.artifact import StageFile, read_stage
 from residency.data import replies
 from residency.train.adapters.prepare import prepare
-from residency.train.reward_rows import NONE, JudgedRows
+from residency.train.reward_model.rows import NONE, JudgedRows
 
 if TYPE_CHECKING:
     from tests.train.conftest import World

@@ -12,8 +12,8 @@ from transformers import AutoTokenizer, LlamaConfig, LlamaForSequenceClassificat
 
 from residency.data.tokenizer import train_tokenizer
 from residency.train.reward import RewardTrainer
-from residency.train.reward_rows import NONE, JudgedRows, collate
-from residency.train.score_head import score_at
+from residency.train.reward_model.rows import NONE, JudgedRows, collate
+from residency.train.reward_model.score_head import score_at
 
 PAIRS: list[dict[str, Any]] = [
     {

@@ -12,7 +12,7 @@ from residency.model import base_of, load_weights, refuse_other_base
 from residency.train.adapters.attach import continued, with_lora, with_prompt
 from residency.train.adapters.merging import merged_parent
 from residency.train.adapters.rules import check_adapter, check_quantised
-from residency.train.score_head import start_head
+from residency.train.reward_model.score_head import start_head
 from residency.train.settings import EngineSettings, LoraSettings, PromptTuningSettings
 
 

@@ -63,8 +63,8 @@ def laid_out(
         bias: for eager attention, which wants numbers to be added instead of a truth (`shared`).
 
     Returns:
-        `input_ids`, `position_ids`, perhaps `attention_mask`; for `residency.train.head` where the scored tokens are
-        predicted (`rows`, `columns`) and what they are (`targets`); `owners`, the place of each one's sum: reply j of
+        `input_ids`, `position_ids`, perhaps `attention_mask`; for the `head` where the scored tokens are predicted
+        (`rows`, `columns`) and what they are (`targets`); `owners`, the place of each one's sum: reply j of
         item i has i * replies + j, the prompt of item i comes behind all replies; and the number of these `sums`.
     """
     blocks = [

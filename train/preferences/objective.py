@@ -20,7 +20,7 @@ INPUTS = (
 def sums(model: Any, batch: dict[str, Any], items: int, replies: int) -> tuple[Tensor, Tensor]:
     """Log-probabilities by owner, in nats, and tokens: `[items, replies]`, with ORPO's prompts one column more.
 
-    `model` has a head of `residency.train.head`.
+    `model` has a head of `residency.train.preferences.head`.
     """
     each = model(**{key: batch[key] for key in INPUTS if key in batch}, use_cache=False)
     owners, places = batch["owners"], items * replies

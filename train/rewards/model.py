@@ -18,7 +18,7 @@ from residency.data.tokenizer import load_tokenizer
 from residency.errors import ResidencyError
 from residency.model import base_of, load_weights
 from residency.train.adapters.merging import whole_weights
-from residency.train.score_head import padded, score_at
+from residency.train.reward_model.score_head import padded, score_at
 
 TOKENS_AT_ONCE = 16384  # with padding
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from residency.errors import ResidencyError
-from residency.train import head
+from residency.train.preferences import head
 from residency.train.preferences.batches import Pairs
 from residency.train.preferences.layouts import Item, Layout, cells, choose, laid_out
 from residency.train.preferences.objective import sums

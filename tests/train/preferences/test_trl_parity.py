@@ -12,8 +12,7 @@ from datasets import Dataset
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from residency.train import head
-from residency.train.preferences import references
+from residency.train.preferences import head, references
 from residency.train.preferences.batches import Pairs
 from residency.train.preferences.layouts import Layout, laid_out
 from residency.train.preferences.objective import Objective, sums

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from residency.train.judgement import agreement, area, interval, wilson
+from residency.train.reward_model.judgement import agreement, area, interval, wilson
 
 PAIR = {"ranks": [1, 2]}
 LIST = {"ranks": [1, 2, 2]}

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from residency.errors import ResidencyError
-from residency.train import head
+from residency.train.preferences import head
 from tests.train.preferences.conftest import VOCABULARY, llama
 
 

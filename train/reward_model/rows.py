@@ -15,7 +15,7 @@ from torch.utils.data import Dataset
 
 from residency.data.replies import pairs
 from residency.train.batches import whole_batches
-from residency.train.score_head import padded
+from residency.train.reward_model.score_head import padded
 
 Row = dict[str, Any]
 NONE = -1  # place of a row that only fills up the last batch
@@ -69,7 +69,7 @@ def sequences(row: Row) -> list[list[int]]:
 
 
 def collate(rows: Sequence[Row], margin: float = 1.0) -> dict[str, torch.Tensor]:
-    """What the forward pass takes (`residency.train.score_head.padded`), and the judgements.
+    """What the forward pass takes (`residency.train.reward_model.score_head.padded`), and the judgements.
 
     Of ranked replies `better`, `worse` (places among the scores) and `margins`, all `[pairs]`; of steps `values`
     `[scores]`. `weights` has the part of each pair or step in the mean over these rows.

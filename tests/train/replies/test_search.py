@@ -12,7 +12,7 @@ import pytest
 from residency.data.selection import selected
 from residency.data.synthesis_settings import BestSettings, PairsOfSettings, StepsSettings
 from residency.generation.generate import Reply
-from residency.train.search import Tree, Wanted, search, split
+from residency.train.replies.search import Tree, Wanted, search, split
 from residency.train.settings import TreeSettings
 
 # What may follow each beginning; a text without a line end is the end of the reply.
