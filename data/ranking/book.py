@@ -6,6 +6,8 @@ leaves `ranks` out and is not asked again; such lines stand in `<file>.skipped.j
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
 import os
 import threading
@@ -16,7 +18,7 @@ from random import Random
 from residency.data.faults import Problem
 from residency.data.fields import Row, RowError, messages, texts
 from residency.data.json_rows import json_lines
-from residency.errors import ResidencyError
+from residency.errors import Exit, ResidencyError
 
 REPLIES = ("replies", "responses", "answers")
 FEWEST = 2  # replies that can be ranked
@@ -124,9 +126,18 @@ def _read(path: Path) -> Iterator[Row]:
 
 
 def _append(path: Path, row: Row) -> None:
-    """A line that is on the disk before the rater sees the next item."""
+    """A line that is on the disk before the rater sees the next item; the whole line or, on a full disk, none of it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("ab") as file:
-        file.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
-        file.flush()
-        os.fsync(file.fileno())
+    with path.open("ab", buffering=0) as file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # another server may add to the same file
+        before = os.fstat(file.fileno()).st_size
+        line = json.dumps(row, ensure_ascii=False).encode() + b"\n"
+        try:
+            if file.write(line) != len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            os.fsync(file.fileno())
+        except OSError as error:
+            os.ftruncate(file.fileno(), before)
+            raise ResidencyError(
+                f"{path}: {error.strerror}", cure="Free some room and save again", code=Exit.ENVIRONMENT
+            ) from error

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import resource
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -99,3 +101,21 @@ def test_sources_that_cannot_be_ranked_are_refused(tmp_path: Path) -> None:
     (tmp_path / "cut.jsonl").write_text('{"item": "fev')
     with pytest.raises(ResidencyError, match=r"cut\.jsonl:1"):
         book(tmp_path, name="cut.jsonl")
+
+
+def test_a_full_disk_leaves_no_part_of_a_ranking(tmp_path: Path) -> None:
+    made = book(tmp_path)
+    made.rank("ada", "cough", [1, 2], seconds=1)
+    size = made.rankings.stat().st_size
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size + 10, before[1]))
+    try:
+        with pytest.raises(ResidencyError, match=r"rankings\.jsonl: .*Free some room"):
+            made.rank("bo", "cough", [1, 2], seconds=1)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, ignored)
+    assert made.rankings.stat().st_size == size
+    made.rank("bo", "cough", [1, 2], seconds=1)
+    assert len(made.rankings.read_text().splitlines()) == 2
