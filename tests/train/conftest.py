@@ -204,7 +204,6 @@ def made(tmp_path_factory: pytest.TempPathFactory, server: Path) -> World:
 def world(made: World, tmp_path: Path) -> World:
     """A copy of `made` to train in. The corpora's paths are part of their identity and stay in `made`."""
     copy = World(tmp_path / "world", made.corpora, made.server)
-    shutil.copytree(
-        made.root / "runs", copy.root / "runs", ignore=shutil.ignore_patterns("*.attempt", "events.jsonl")
-    )
+    left_out = shutil.ignore_patterns("*.attempt", "events.jsonl", ".references")
+    shutil.copytree(made.root / "runs", copy.root / "runs", ignore=left_out)
     return copy
