@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Literal, overload
 
 from residency import artifact
-from residency.data import formats, hub, world, world_text
+from residency.data import formats, hub, world
 from residency.data.faults import Fault
 from residency.data.fields import text
 from residency.data.formats import PACKABLE, SUFFIXES
@@ -85,7 +85,7 @@ def identity(settings: CorpusSettings) -> str:
     """
     if settings.source.startswith(WORLD):
         _world_rows(settings, 0)
-        code = [Path(str(module.__file__)) for module in (world, world_text)]
+        code = sorted(Path(world.__path__[0]).glob("*.py"))
         return artifact.identity_of(world=[digest(path) for path in code])
     if _local(settings.source) is None:
         return f"{settings.source}@{hub.commit(settings)}"

@@ -8,7 +8,7 @@ from typing import Any, cast
 import pytest
 
 from residency.data import world
-from residency.data.world_text import MEDICINE
+from residency.data.world.wording import MEDICINE
 
 SIZE = 32
 EXAMS = [

@@ -9,7 +9,7 @@ template names the topic (a disease, a town) `{topic}` and the answer (a drug, a
 * `asked` are the question forms that dialogues and pairs use; `unasked` appear in exams only.
 * `replies` answer a question; the first, the shortest, is also the wording of an exam's options.
 
-Try it: `python -c "from residency.data import world_text; print(world_text.MEDICINE.relations[0].asked)"`
+Try it: `python -c "from residency.data.world.wording import MEDICINE; print(MEDICINE.relations[0].asked)"`
 """
 
 import math
