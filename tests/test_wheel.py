@@ -11,9 +11,12 @@ import pytest
 
 SHORT = [
     "stages.pretrain.tokens=8k",
-    "stages.cpt.tokens=8k",
+    "stages.cpt=null",
+    "stages.sft.from=pretrain",
+    "stages.sft.mixture={dialogues: 1}",
     "stages.sft.epochs=0.1",
-    "stages.preference.limit=32",
+    "stages.preference=null",
+    "evaluation.after=[pretrain, sft]",
 ]
 
 
@@ -44,7 +47,7 @@ def test_the_quickstart_runs_from_an_installed_wheel(repository: Path, tmp_path:
     place = call("-c", "import residency.data; print(residency.data.__file__)", cwd=elsewhere, **installed)
     assert place.startswith(str(tmp_path / "installed"))
     told = call("-m", "residency", "run", "quickstart", *SHORT, cwd=elsewhere, **installed)
-    assert "preference against pretrain" in told
+    assert "sft against pretrain" in told
     assert (elsewhere / "runs" / "quickstart" / "report.html").exists()
     call(
         "-m", "residency", "submit", "quickstart", "--dry-run", "--runs", "other", cwd=elsewhere, **installed
