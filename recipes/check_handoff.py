@@ -9,6 +9,7 @@ from residency.recipes.schema import ScratchBase
 from residency.train import contract
 from residency.train.adapters import rules
 from residency.train.contract import files, words
+from residency.train.replies.room import WRITTEN, check_room
 from residency.train.settings import (
     EngineSettings,
     ExportSettings,
@@ -39,8 +40,9 @@ def check_handoff(plan: Plan, *, here: bool) -> None:
             _check_merge(plan, name, stage)
         elif isinstance(stage, ExportSettings | VocabSettings):
             _check_whole(plan, name, stage)
-        elif isinstance(stage, WritingStage):
-            _check_writing(plan, name, stage)
+        if stage.kind in WRITTEN:
+            longest = ("max_length", plan.stages[name].settings["max_length"])
+            check_room(name, stage.kind, plan.stages[name].settings, longest, _window(plan))
         if isinstance(stage, TrainingStage | WritingStage):
             _check_template(plan, name)
             _check_finished(plan, name, here)
@@ -67,18 +69,6 @@ def _check_training(plan: Plan, name: str, stage: TrainingStage, here: bool) -> 
     engine = EngineSettings.model_validate(plan.stages[name].execution["engine"])
     rules.check_quantised(place, settings, engine.zero, here=here)
     rules.check_window(place, stage.kind, settings, _window(plan))
-
-
-def _check_writing(plan: Plan, name: str, stage: WritingStage) -> None:
-    """The longest prompt and what is written behind it fit the model's window."""
-    new, told = stage.room
-    longest = _window(plan)
-    if longest and stage.max_length + new > longest:
-        raise ResidencyError(
-            f"stages.{name}: max_length = {stage.max_length} and {told} = {new} are more than the {longest} tokens "
-            "that the model reads",
-            cure="Lower one of them",
-        )
 
 
 def _check_merge(plan: Plan, name: str, stage: MergeSettings) -> None:

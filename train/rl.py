@@ -29,6 +29,7 @@ from residency.train.engine import training_arguments
 from residency.train.reinforcement.held_out import LEDGER, REPLIES, SCORES, HeldOut
 from residency.train.reinforcement.ledger import Ledger
 from residency.train.reinforcement.online import GrpoTrainer, RlooTrainer, names_only
+from residency.train.replies.room import fit_prompts
 from residency.train.settings import RlSettings
 from residency.train.watch import Watch
 
@@ -58,7 +59,7 @@ def build(stage: StageFile, attempt: Path, world_size: int) -> tuple[GrpoTrainer
     model, tokenizer = prepare(stage, attempt)
     ends = end_tokens(model, tokenizer)
     model.generation_config.eos_token_id = ends
-    _write_with(config, _check_room(stage, model, rows + watched), ends)
+    _write_with(config, fit_prompts(stage, [row["prompt_ids"] for row in rows + watched]), ends)
     watch = Watch(attempt, stage, tokens=0)
     watch.leaves += [LEDGER, SCORES, REPLIES]
     kinds: dict[str, Any] = {"grpo": GrpoTrainer, "rloo": RlooTrainer}
@@ -119,20 +120,6 @@ def _config(settings: RlSettings, scorer: rewards.Scorer) -> dict[str, Any]:
     if settings.algorithm == "grpo":
         own |= {"loss_type": "grpo", "scale_rewards": "group"}
     return own
-
-
-def _check_room(stage: StageFile, model: Any, rows: list[dict[str, Any]]) -> int:
-    """Tokens of the longest prompt and of a reply to it; they fit the model's window."""
-    window = getattr(model.config.get_text_config(), "max_position_embeddings", None)
-    longest = max(len(row["prompt_ids"]) for row in rows)
-    wanted: int = stage.settings["max_new_tokens"]
-    if window and longest + wanted > window:
-        raise ResidencyError(
-            f"stages.{stage.name}.max_new_tokens = {wanted}: with the longest prompt of {longest} tokens that is more "
-            f"than the {window} that the model reads",
-            cure=f"Set it to {window - longest} or less, or max_length lower",
-        )
-    return longest + wanted
 
 
 def _write_with(config: Any, room: int, ends: list[int]) -> None:

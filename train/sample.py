@@ -32,6 +32,7 @@ from residency.generation.decoding import Settings
 from residency.generation.generate import Reply, draw
 from residency.train import rewards
 from residency.train.replies import writing
+from residency.train.replies.room import fit_prompts
 from residency.train.replies.writing import Batch, Written
 from residency.train.settings import SampleSettings
 
@@ -51,7 +52,7 @@ def run(stage: StageFile, attempt: Path, rank: int, world_size: int, owner: str)
     scorer = rewards.build(settings.rewards, stage.parents)
     scorer.check(rows, f"stages.{stage.name}.corpus")
     asked = _asked(stage, settings, rows)
-    room = writing.check_room(stage, settings, asked)
+    room = fit_prompts(stage, asked)
     weights = writing.check_weights(stage) if rank == 0 else {}
     writer = cache(lambda: writing.load_writer(stage, room))
     assert settings.seed is not None, "the planner fills the seed in"

@@ -26,6 +26,7 @@ from residency.generation.generate import Reply, draw
 from residency.generation.writer import Writer
 from residency.train import rewards
 from residency.train.replies import writing
+from residency.train.replies.room import fit_prompts
 from residency.train.replies.search import Search, Tree, Wanted, search
 from residency.train.replies.writing import Batch, Written
 from residency.train.settings import TreeSettings
@@ -46,7 +47,7 @@ def run(stage: StageFile, attempt: Path, rank: int, world_size: int, owner: str)
     scorer = rewards.build([CorrectReward(kind="correct")], stage.parents)
     scorer.check(rows, f"stages.{stage.name}.corpus")
     asked = [row["prompt_ids"] for row in rows]
-    room = writing.check_room(stage, settings, asked)
+    room = fit_prompts(stage, asked)
     weights = writing.check_weights(stage) if rank == 0 else {}
     writer = cache(lambda: writing.load_writer(stage, room))
 
@@ -57,7 +58,7 @@ def run(stage: StageFile, attempt: Path, rank: int, world_size: int, owner: str)
             for row, found in zip(some, grow(writer(), some, settings, scorer), strict=True)
         ]
 
-    batches = writing.batches(asked, settings.branches, settings.room[0])
+    batches = writing.batches(asked, settings.branches, settings.depth * settings.max_step_tokens)
     directory = writing.write(stage, attempt, rank, batches, work)
     if directory is None:
         return Exit.RUN_AGAIN

@@ -94,6 +94,9 @@ def test_replies_that_do_not_fit_the_window_are_refused_by_check(tmp_path: Path)
         ResidencyError, match=r"stages\.trees: max_length = 128 and depth \* max_step_tokens = 768"
     ):
         check(plan(tmp_path, "stages.trees.depth=8", "stages.trees.max_step_tokens=96"))
+    rl = "{kind: rl, from: sft, corpus: exam, max_length: 128, max_new_tokens: 200, rewards: [{kind: correct}]}"
+    with pytest.raises(ResidencyError, match=r"stages\.rl: max_length = 128 and max_new_tokens = 200 .* 256"):
+        check(plan(tmp_path, f"stages.rl={rl}"))
 
 
 def test_on_slurm_a_writing_stage_has_ranks(tmp_path: Path) -> None:

@@ -198,6 +198,29 @@ def test_a_reward_model_of_another_tokenizer_is_refused(preference: StageFile, w
     )
 
 
+def test_a_reply_fits_the_model_and_the_reward_model(world: World) -> None:
+    own = {"kind": "rl", "corpus": "dialogues", "rewards": [{"kind": "format", "pattern": "x"}]}
+    stage = read_stage(world.attempt(world.plan({"rl": own | {"max_new_tokens": 8, "batch_size": 8}}), "rl"))
+    contract.check(stage)
+    longest = read_manifest(stage.parents["tokens"]).measured["longest"]
+    stage.settings["max_new_tokens"] = 120
+    refused(
+        stage,
+        rf"stages\.rl: the longest prompt = {longest} and max_new_tokens = 120 are more than the 128 tokens that the "
+        rf"model reads\. Set max_new_tokens to {128 - longest} or less",
+    )
+    stage.settings["max_new_tokens"] = 128 - longest
+    base, payload = stage.parents["model"], world.run / "judged"
+    shutil.copytree(base, payload, ignore=shutil.ignore_patterns("manifest.json"))
+    change(
+        payload / "config.json",
+        architectures=["LlamaForSequenceClassification"],
+        max_position_embeddings=100,
+    )
+    stage.parents["reward:judge"] = made_by("judge", "reward", payload, base)
+    refused(stage, r"are more than the 100 tokens that the reward model of stage judge reads")
+
+
 def test_a_reward_model_is_no_parent(stage: StageFile, tmp_path: Path) -> None:
     change(
         outside(stage, tmp_path / "judge") / "config.json", architectures=["LlamaForSequenceClassification"]

@@ -222,7 +222,10 @@ def test_what_is_not_the_parent_or_the_policy_stops_the_stage(
 def test_what_cannot_be_trained_is_refused(made: World, tmp_path: Path) -> None:
     world = copied(made, tmp_path / "world")
     for own, complaint in (
-        ({"max_new_tokens": 120}, "with the longest prompt of .* more than the 128 that the model reads"),
+        (
+            {"max_new_tokens": 120},
+            "the longest prompt = .* are more than the 128 tokens that the model reads",
+        ),
         ({"rewards": [{"kind": "correct"}]}, r"stages\.rl\.corpus: 4 of 4 prompts have no right answer"),
         ({"limit": 1, "epochs": 1.0}, "batch_size = 8 holds 2 prompts, the corpus has only 1"),
     ):

@@ -201,7 +201,7 @@ def test_self_distillation_asks_for_one_thing_and_answers_another(own: World) ->
     assert all(set(row["ranks"]) == {1} and "scores" not in row and "rewards" not in row for row in found)
     plan = own.plan({"said": said, "sft": {"mixture": {"own": 1}}})
     check(plan)
-    with pytest.raises(ResidencyError, match=r"stages.said: the longest prompt has .* max_new_tokens = 100"):
+    with pytest.raises(ResidencyError, match=r"stages.said: the longest prompt = .* max_new_tokens = 100"):
         own.train_all({"said": said | {"max_new_tokens": 100, "ask": ask * 3}}, processes=1)
 
 

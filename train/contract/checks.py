@@ -10,6 +10,7 @@ from residency.errors import Exit, ResidencyError
 from residency.model import base_of
 from residency.train.adapters.rules import check_adapter, check_quantised, check_window
 from residency.train.contract import files, lineage, words
+from residency.train.replies.room import WRITTEN, check_room, window_of
 from residency.weights import fingerprint
 
 
@@ -37,6 +38,8 @@ def check(stage: StageFile, *, here: bool = True) -> None:
         if role.startswith("reward:"):
             files.check_weights(stage.name, stage.parents[role], scores=True)
             words.check_reward(stage, role)
+    if stage.kind in WRITTEN:
+        _check_replies(stage, tokens)
     if "reference" in stage.parents:
         check_reference(
             stage, fingerprint(stage.parents["reference"]), lineage.name_of(stage.parents["reference"])
@@ -90,6 +93,15 @@ def _check_room(stage: StageFile, tokens: Path) -> None:
             f"the model's embedding has {config['vocab_size']} rows",
             cure="The tokenizer has tokens that the model does not know: use the model's own",
         )
+
+
+def _check_replies(stage: StageFile, tokens: Path) -> None:
+    """The longest prompt and a reply to it fit the model that writes and those that score."""
+    longest = ("the longest prompt", read_manifest(tokens).measured["longest"])
+    for role, model in stage.parents.items():
+        if role == "model" or role.startswith("reward:"):
+            of = "the model" if role == "model" else f"the reward model of {lineage.name_of(model)}"
+            check_room(stage.name, stage.kind, stage.settings, longest, window_of(model), of)
 
 
 def _check_trackers(stage: StageFile, tokens: Path) -> None:

@@ -7,7 +7,6 @@ rank behind its batch. What the ranks write is gathered into a corpus, in the or
 
 from __future__ import annotations
 
-import json
 import shutil
 import signal
 import time
@@ -97,27 +96,6 @@ def facts(stage: StageFile, weights: dict[str, str], ranks: int) -> dict[str, An
         "writer": "transformers" if adapter else backend(),  # vLLM runs whole weights only
         "ranks": ranks,
     }
-
-
-def check_room(
-    stage: StageFile, settings: SampleSettings | TreeSettings, prompts: Sequence[list[int]]
-) -> int:
-    """Tokens of the longest prompt and of what is written behind it; they fit the model's window.
-
-    Raises:
-        ResidencyError: they do not.
-    """
-    new, told = settings.room
-    config = json.loads((base_of(stage.parents["model"])[0] / "config.json").read_text(encoding="utf-8"))
-    window = {**config, **config.get("text_config", {})}.get("max_position_embeddings")
-    longest = max(map(len, prompts))
-    if window and longest + new > window:
-        raise ResidencyError(
-            f"stages.{stage.name}: the longest prompt has {longest} tokens and {told} = {new} may follow, "
-            f"the model reads {window} at most",
-            cure=f"Lower {told}, or max_length",
-        )
-    return longest + new
 
 
 def batches(prompts: Sequence[list[int]], rows: int, new: int) -> list[Batch]:

@@ -47,11 +47,6 @@ class SampleSettings(Writing):
     """What the model is asked instead of the prompt: `{prompt}`, and `{reference}` for the corpus's own reply or right
     answer (self-distillation). The replies stand under the prompt itself."""
 
-    @property
-    def room(self) -> tuple[int, str]:
-        """Most tokens that follow a prompt, and the settings that say so."""
-        return self.max_new_tokens, "max_new_tokens"
-
     @model_validator(mode="after")
     def _asks_something(self) -> SampleSettings:
         if self.ask is not None and "{prompt}" not in self.ask and "{reference}" not in self.ask:
@@ -77,8 +72,3 @@ class TreeSettings(Writing):
     """Longest step in tokens."""
     exploration: Annotated[float, Field(ge=0)] = 1.4
     """Weight of seldom visited nodes in the choice of the next (UCT)."""
-
-    @property
-    def room(self) -> tuple[int, str]:
-        """Most tokens that follow a prompt, and the settings that say so."""
-        return self.depth * self.max_step_tokens, "depth * max_step_tokens"
