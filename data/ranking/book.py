@@ -12,6 +12,7 @@ import json
 import os
 import threading
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from random import Random
 
@@ -26,7 +27,7 @@ MOST = 9
 
 
 class Book:
-    """Items and rankings. One process writes; threads may share it.
+    """Items and rankings. Threads and other servers may add to the same files: `read` takes that up.
 
     Attributes:
         items: by id, in the order of the source: `prompt` (messages) and `responses`.
@@ -52,9 +53,10 @@ class Book:
                 cure=f"Give rows with prompt and {' or '.join(REPLIES)}",
             )
         self._lock = threading.Lock()
-        self.rows = list(_read(rankings)) if rankings.exists() else []
-        passed = list(_read(self.skipped)) if self.skipped.exists() else []
-        self.judged = {(row["rater"], row["item"]) for row in [*self.rows, *passed]}
+        self._sizes: list[int] = []
+        self.rows: list[Row] = []
+        self.judged: set[tuple[str, str]] = set()
+        self.read()
         if strangers := {item for _, item in self.judged} - self.items.keys():
             raise ResidencyError(
                 f"{rankings} holds rankings of {sorted(strangers)[0]}, which {source} does not have",
@@ -76,6 +78,23 @@ class Book:
         if str(row["id"]) in self.items:
             raise ResidencyError(f"row {row['id']}: two rows have this id", cure="Give each its own")
         self.items[str(row["id"])] = {"prompt": prompt, "responses": distinct}
+
+    def read(self) -> None:
+        """Take up what was judged since, here or by another server."""
+        with self._lock, ExitStack() as open_files:
+            if self.rankings.exists():
+                file = open_files.enter_context(self.rankings.open("rb"))
+                fcntl.flock(file, fcntl.LOCK_SH)  # no half of a line
+            self._read()
+
+    def _read(self) -> None:
+        sizes = [path.stat().st_size if path.exists() else 0 for path in (self.rankings, self.skipped)]
+        if sizes != self._sizes:
+            self.rows, passed = (
+                list(_read(path)) if path.exists() else [] for path in (self.rankings, self.skipped)
+            )
+            self.judged = {(row["rater"], row["item"]) for row in [*self.rows, *passed]}
+            self._sizes = sizes
 
     def next_for(self, rater: str) -> str | None:
         """The first item that a rater has not judged; each has an order of their own. None: all are judged."""
@@ -107,13 +126,14 @@ class Book:
             placed = dict(zip(shown, ranks, strict=True))
             in_order = [placed[place] for place in range(len(shown))]
             row = {"id": f"{item}/{rater}", "cluster": item, **known, "ranks": in_order, **row}
-        with self._lock:
+        self.rankings.parent.mkdir(parents=True, exist_ok=True)
+        with self._lock, self.rankings.open("ab") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            self._read()
             if (rater, item) in self.judged:
                 raise ResidencyError(f"item {item} was judged by {rater} already")
             _append(self.rankings if ranks is not None else self.skipped, row)
-            self.judged.add((rater, item))
-            if ranks is not None:
-                self.rows.append(row)
+            self._read()
 
 
 def _read(path: Path) -> Iterator[Row]:
@@ -127,9 +147,7 @@ def _read(path: Path) -> Iterator[Row]:
 
 def _append(path: Path, row: Row) -> None:
     """A line that is on the disk before the rater sees the next item; the whole line or, on a full disk, none of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("ab", buffering=0) as file:
-        fcntl.flock(file, fcntl.LOCK_EX)  # another server may add to the same file
         before = os.fstat(file.fileno()).st_size
         line = json.dumps(row, ensure_ascii=False).encode() + b"\n"
         try:

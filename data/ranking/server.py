@@ -36,6 +36,7 @@ def serve(replies: Path, rankings: Path, *, port: int, seed: int) -> None:
         print(f"{len(book.items)} prompts{left_out}. Open {server.address}  (Ctrl-C ends)", flush=True)
         with suppress(KeyboardInterrupt):
             server.serve_forever()
+    book.read()
     print(f"\n{len(book.rows)} rankings in {rankings}")
     for each in agreements(book.rows):
         kappa = "not defined" if each.kappa is None else f"{each.kappa:.2f}"
@@ -84,6 +85,7 @@ class _Handler(BaseHTTPRequestHandler):
         elif place.path == "/next" and query.get("rater"):
             self._send(HTTPStatus.OK, self._next(query["rater"][:LONGEST_NAME]))
         elif place.path == "/agreement":
+            self.server.book.read()
             found = [vars(each) for each in agreements(self.server.book.rows)]
             self._send(HTTPStatus.OK, {"agreements": found})
         else:
@@ -115,7 +117,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _next(self, rater: str) -> dict[str, Any]:
         """What a rater sees next: the replies in their order, without a word on who wrote them."""
-        book, item = self.server.book, self.server.book.next_for(rater)
+        book = self.server.book
+        book.read()
+        item = book.next_for(rater)
         state: dict[str, Any] = {"done": book.done_by(rater), "items": len(book.items)}
         if item is None:
             return state

@@ -84,6 +84,21 @@ def test_an_item_is_judged_once(tmp_path: Path) -> None:
         made.rank("ada", "cough", [2, 1], seconds=1)
 
 
+def test_two_servers_on_one_file_know_each_others_judgements(tmp_path: Path) -> None:
+    here, there = book(tmp_path), book(tmp_path)
+    first = here.next_for("ada")
+    assert first is not None
+    here.rank("ada", first, [1] * len(here.items[first]["responses"]), seconds=1)
+    with pytest.raises(ResidencyError, match="judged by ada already"):
+        there.rank("ada", first, None, seconds=1)
+    second = there.next_for("ada")
+    assert second not in (None, first)
+    assert second is not None
+    there.rank("ada", second, None, seconds=1)
+    here.read()
+    assert (here.next_for("ada"), here.done_by("ada"), len(here.rows)) == (None, 2, 1)
+
+
 def test_sources_that_cannot_be_ranked_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ResidencyError, match="no file"):
         Book(tmp_path / "nothing.jsonl", tmp_path / "r.jsonl")

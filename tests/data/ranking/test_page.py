@@ -87,7 +87,7 @@ def test_a_rater_who_cannot_judge_goes_on(server: RankingServer, page: Page, tmp
         page.get_by_text(f"{number} of 3").wait_for()
         page.get_by_role("button", name="I cannot judge this").click()
     page.get_by_text("All replies are ranked.").wait_for()
-    assert not (tmp_path / "rankings.jsonl").exists()
+    assert not (tmp_path / "rankings.jsonl").read_text()
 
 
 def test_only_the_page_itself_may_send_rankings(server: RankingServer) -> None:
