@@ -24,9 +24,14 @@ def load(call: str) -> Callable[..., Any]:
         sys.path.insert(0, str(Path.cwd()))
     try:
         found = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError, SyntaxError, NameError) as error:
+    except Exception as error:  # a module may raise anything while it is imported
+        told = (
+            f"{error}"
+            if isinstance(error, ImportError | AttributeError)
+            else f"{type(error).__name__}: {error}"
+        )
         raise ResidencyError(
-            f"call = {call}: {error}", cure="Give module:function, importable from the current directory"
+            f"call = {call}: {told}", cure="Give module:function, importable from the current directory"
         ) from error
     if not callable(found):
         raise ResidencyError(f"call = {call}: not a function")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import re
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from residency.data import user_function
 from residency.errors import ResidencyError
@@ -51,13 +53,14 @@ def function_of(call: str) -> Judge:
     def judge(batch: Batch) -> list[float]:
         try:
             values = function([dict(row) for row in batch.rows], list(batch.replies))
+            values = list(values) if isinstance(values, Iterator) else values
         except Exception as error:  # the user's code may raise anything; its message may hold a reply's text
             frame = traceback.extract_tb(error.__traceback__)[-1]
             raise ResidencyError(
                 f"reward {call}: {type(error).__name__} in {Path(frame.filename).name} line {frame.lineno}",
                 cure="Call it with a row and a reply to see more",
             ) from None
-        return _numbers(call, values, len(batch.replies))
+        return _numbers(call, values, batch)
 
     return judge
 
@@ -66,16 +69,31 @@ def _rule(pattern: str) -> re.Pattern[str]:
     return re.compile(pattern, re.DOTALL | re.IGNORECASE)
 
 
-def _numbers(call: str, values: object, count: int) -> list[float]:
+def _numbers(call: str, values: Any, batch: Batch) -> list[float]:
+    """One finite number for each reply; a text of digits is none."""
+    cure = "Return a list with one finite number for each reply"
     try:
-        found = [float(value) for value in values]  # type: ignore[attr-defined]
-    except (TypeError, ValueError):
+        given = None if isinstance(values, str | bytes | dict | set) else list(values)
+    except TypeError:
+        given = None
+    if given is None:
         raise ResidencyError(
-            f"reward {call} returned {type(values).__name__}, not a list of numbers",
-            cure="One for each reply",
-        ) from None
-    if len(found) != count:
-        raise ResidencyError(
-            f"reward {call} returned {len(found)} numbers for {count} replies", cure="One for each reply"
+            f"reward {call} returned {type(values).__name__}, not a list of numbers", cure=cure
         )
+    if len(given) != len(batch.replies):
+        raise ResidencyError(
+            f"reward {call} returned {len(given)} numbers for {len(batch.replies)} replies", cure=cure
+        )
+    found = []
+    for row, value in zip(batch.rows, given, strict=True):
+        try:
+            number = math.nan if isinstance(value, str | bytes) else float(value)
+        except (TypeError, ValueError):
+            number = math.nan
+        if not math.isfinite(number):
+            what = value if isinstance(value, int | float) else type(value).__name__
+            raise ResidencyError(
+                f"reward {call} returned {what} for a reply to prompt {row['id']}", cure=cure
+            )
+        found.append(number)
     return found

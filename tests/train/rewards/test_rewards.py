@@ -23,6 +23,12 @@ def a_number(rows, replies):
     return 1.0
 def endless(rows, replies):
     return [float("inf")] * len(replies)
+def holes(rows, replies):
+    return [1.0, None]
+def digits(rows, replies):
+    return "12"
+def lazy(rows, replies):
+    return (1 / len(reply[1:]) for reply in replies)
 def broken(rows, replies):
     raise KeyError("secret of a patient")
 """
@@ -150,7 +156,10 @@ def test_the_sum_is_weighted_and_each_part_has_a_name() -> None:
     [
         ("one_short", "returned 1 numbers for 2 replies"),
         ("a_number", "returned float, not a list of numbers"),
-        ("endless", "reward function is inf for a reply to prompt r1"),
+        ("endless", "returned inf for a reply to prompt r1"),
+        ("holes", "returned NoneType for a reply to prompt r1"),
+        ("digits", "returned str, not a list of numbers"),
+        ("lazy", r"ZeroDivisionError in judges\.py line \d+"),
         ("broken", r"KeyError in judges\.py line \d+"),
         ("nothing", "has no attribute 'nothing'"),
     ],
@@ -179,3 +188,12 @@ def test_a_function_of_the_users(
 def test_what_cannot_work_is_refused_with_the_recipe(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         ONE.validate_python(wrong)
+
+
+def test_a_module_that_fails_while_it_is_imported_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "unready.py").write_text("open('no-such-file')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ResidencyError, match=r"call = unready:judge: FileNotFoundError: .*no-such-file"):
+        scorer({"kind": "function", "call": "unready:judge"})
