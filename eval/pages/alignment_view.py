@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from markupsafe import Markup
@@ -46,7 +47,7 @@ class Panel:
 
     title: str
     told: str
-    """First and last values."""
+    """Means of the first and last quarter of the steps; of held-out prompts the first and last value."""
     chart: Markup
 
 
@@ -142,7 +143,9 @@ def _points(stage: Stage, name: str, key: str) -> list[tuple[int, float]]:
 
 
 def _told(name: str, points: Sequence[tuple[int, float]], *, several: bool) -> str:
-    ends = f"{number(points[0][1], 3)} → {number(points[-1][1], 3)}"
+    part = 1 if name.startswith("held out") else max(1, len(points) // 4)  # one batch says little
+    first, last = (fmean(value for _, value in some) for some in (points[:part], points[-part:]))
+    ends = f"{number(first, 3)} → {number(last, 3)}"
     return f"{name} {ends}" if several else ends
 
 

@@ -163,10 +163,12 @@ def loss_curve(
     total: int,
     *,
     checkpoints: Sequence[int],
+    left_out: Sequence[int],
     level: tuple[float, str] | None,
     told: str,
 ) -> Markup:
-    """Training loss over optimizer steps; small ticks are checkpoints, `level` is a named dashed line."""
+    """Training loss over optimizer steps; small ticks are checkpoints, upright dashed lines the batches left out,
+    `level` is a named dashed line."""
     height = 172
     losses = [loss for _, loss in steps]
     span = axis(losses, ticks=3, around=[level[0]] if level else [])
@@ -178,6 +180,7 @@ def loss_curve(
         )
         parts.append(text("tick", "100%", y(level[0]) - 5, level[1], "end"))
     parts += [line("checkpoint", percent(step / total), y.bottom - 5, y.bottom) for step in checkpoints]
+    parts += [line("left-out", percent(step / total), y.top, y.bottom) for step in left_out]
     path = " ".join(f"{1000 * step / total:.1f},{y(loss):.1f}" for step, loss in thinned(steps, 320))
     parts.append(
         Markup(

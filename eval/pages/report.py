@@ -73,6 +73,7 @@ def render(run: Run, others: Sequence[Run] = ()) -> str:
         score_chart=lambda task: score_chart([run], task),
         comparisons=[comparison for other in others if (comparison := compare(run, other))],
         loss_chart=loss_chart,
+        eigenscore_chart=eigenscore_chart,
         share_bar=charts.share_bar,
         mixtures=[(stage, tokens) for stage in run.training if (tokens := run.helper(stage, *PREPARATION))],
         passport=passport(run),
@@ -148,7 +149,25 @@ def loss_chart(stage: Stage) -> Markup:
     level = (math.log(2), "ln 2: no preference yet") if starts_there else None
     (first, start), (last, end) = steps[0], steps[-1]
     told = f"Loss of {stage.name}: {start:.3f} at step {first}, {end:.3f} at step {last}"
-    return charts.loss_curve(steps, total, checkpoints=stage.checkpoints, level=level, told=told)
+    return charts.loss_curve(
+        steps,
+        total,
+        checkpoints=stage.checkpoints,
+        left_out=[entry["step"] for entry in stage.left_out],
+        level=level,
+        told=told,
+    )
+
+
+def eigenscore_chart(stage: Stage) -> Markup:
+    """The course of a stage's EigenScore; nothing before there are two of them."""
+    points = [(told["step"], told["value"]) for told in stage.eigenscores if told["value"] is not None]
+    if len(points) < 2:
+        return Markup()
+    total = max(stage.steps[-1].get("steps") or 0 if stage.steps else 0, points[-1][0])
+    (first, start), (last, end) = points[0], points[-1]
+    told = f"EigenScore of {stage.name}: {start:.3f} at step {first}, {end:.3f} at step {last}"
+    return charts.lines({"EigenScore": points}, total, told)
 
 
 def passport(run: Run) -> list[dict[str, Any]]:

@@ -150,7 +150,11 @@ class Stage:
     held_out: list[dict[str, Any]] = field(default_factory=list)
     """`held_out` events: how held-out prompts were answered."""
     signs: list[dict[str, Any]] = field(default_factory=list)
-    """`sign` events: what looked like trouble."""
+    """What looked like trouble: sign, step, message. Of an unfinished stage by its `sign` events."""
+    left_out: list[dict[str, Any]] = field(default_factory=list)
+    """Batches that training left out: step, reason, loss."""
+    eigenscores: list[dict[str, Any]] = field(default_factory=list)
+    """Step, value, and how many dimensions were dropped then. Of an unfinished stage by its `eigenscore` events."""
     scored: dict[tuple[str, int], dict[str, Any]] = field(default_factory=dict)
     """Task and step to the `checkpoint_scored` event, of the curve while it grows."""
 
@@ -308,8 +312,10 @@ def _stage(paths: RunPaths, fields: dict[str, Any]) -> Stage:
         stage.manifest = read_manifest(directory)
         stage.status = "finished"
         stage.seconds = stage.manifest.measured.get("seconds")
+        stage.left_out = stage.manifest.measured.get("left_out", [])
     else:
         attempt = read_attempt(paths.attempt(stage.name, stage.identity))
+        stage.left_out = attempt.get("left_out", [])
         if attempt.get("status") == "failed":
             stage.status, stage.reason = "failed", str(attempt.get("reason") or "")
     return stage
@@ -322,6 +328,9 @@ def _add_events(paths: RunPaths, stages: dict[str, Stage]) -> None:
                 trained.scored[event["task"], event["step"]] = event
         elif stage := stages.get(event["stage"]):
             _add_event(stage, event)
+    for stage in stages.values():
+        stage.signs = stage.measured.get("signs", stage.signs)
+        stage.eigenscores = stage.measured.get("eigenscore", stage.eigenscores)
 
 
 def _add_event(stage: Stage, event: dict[str, Any]) -> None:
@@ -332,12 +341,16 @@ def _add_event(stage: Stage, event: dict[str, Any]) -> None:
                 stage.scored = {key: point for key, point in stage.scored.items() if not key[1]}
             stage.checkpoints = [step for step in stage.checkpoints if step < event["step"]]
             stage.held_out = [told for told in stage.held_out if told["step"] < event["step"]]
-            stage.signs = [told for told in stage.signs if told["step"] < event["step"]]
+            # told at the end of the same step, before it
+            stage.signs = [told for told in stage.signs if told["step"] <= event["step"]]
+            stage.eigenscores = [told for told in stage.eigenscores if told["step"] <= event["step"]]
             stage.steps.append(event)
         case "held_out":
             stage.held_out = [told for told in stage.held_out if told["step"] < event["step"]] + [event]
         case "sign":
-            stage.signs.append(event)
+            stage.signs = [told for told in stage.signs if told["sign"] != event["sign"]] + [event]
+        case "eigenscore":
+            stage.eigenscores = [told for told in stage.eigenscores if told["step"] < event["step"]] + [event]
         case "checkpoint":
             stage.checkpoints.append(event["step"])
         case "stage_started" if not stage.manifest:

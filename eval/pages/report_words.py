@@ -53,8 +53,11 @@ def digits(score: Score) -> int:
 
 
 def interval(low: float | None, high: float | None, places: int = 2) -> str:
-    """`[0.41, 0.62]`, or nothing where there is none."""
-    return f"[{number(low, places)}, {number(high, places)}]" if low is not None and high is not None else ""
+    """`[0.41, 0.62]`, or nothing where there is none; with a digit more if an end beside zero would read as zero."""
+    if low is None or high is None:
+        return ""
+    places += any(end and not round(end, places) for end in (low, high))
+    return f"[{number(low, places)}, {number(high, places)}]"
 
 
 def count(value: float | None) -> str:

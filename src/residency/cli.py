@@ -17,7 +17,7 @@ from residency.errors import Exit, ResidencyError
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__.splitlines()[0]
 )
-data_app = typer.Typer(no_args_is_help=True, help="Look at data: show, report.")
+data_app = typer.Typer(no_args_is_help=True, help="Look at data, or build it: show, build, report.")
 app.add_typer(data_app, name="data")
 RecipeFile = Annotated[Path, typer.Argument(help="Recipe file (YAML), or the name of a shipped one.")]
 Overrides = Annotated[list[str] | None, typer.Argument(help="key=value changes, e.g. stages.sft.epochs=2")]

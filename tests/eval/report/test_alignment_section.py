@@ -23,7 +23,10 @@ EVENTS = [
         step("ranker", at, **{"rewards/accuracies": 0.5 + at / 10, "rewards/margins": at / 5})
         for at in range(1, 5)
     ),
-    *(step("rl", at, reward=at / 4, kl=at / 100, **{"completions/mean_length": 8.0}) for at in range(1, 5)),
+    *(step("rl", at, reward=at / 4, kl=at / 100, **{"completions/mean_length": 8.0}) for at in range(1, 3)),
+    # a sign is told before the step at whose end it showed
+    {"event": "sign", "stage": "rl", "sign": "reward_hacking", "step": 3, "value": 1, "message": "it <fell>"},
+    *(step("rl", at, reward=at / 4, kl=at / 100, **{"completions/mean_length": 8.0}) for at in range(3, 5)),
     {
         "event": "held_out",
         "stage": "rl",
@@ -42,7 +45,6 @@ EVENTS = [
         "reward": 0.75,
         "length": 8.0,
     },
-    {"event": "sign", "stage": "rl", "sign": "reward_hacking", "step": 3, "value": 1, "message": "it <fell>"},
 ]
 STAGES = {"base": "scratch", "ranker": "reward", "rl": "rl", "draws": "sample"}
 MEASURED: dict[str, dict[str, Any]] = {
@@ -99,6 +101,15 @@ def test_replies_stand_side_by_side_and_nothing_is_taken_for_html(run: Path) -> 
     assert "&lt;i&gt;no&lt;/i&gt;" in page and "<i>no</i>" not in page
     assert "it &lt;fell&gt;" in page
     assert page.count("<figure") >= 6
+
+
+def test_the_numbers_beside_a_picture_are_means_and_not_single_batches(
+    run: Path, made: SimpleNamespace
+) -> None:
+    values = (0.0, -60.0, -20.0, -20.0, -20.0, -20.0, -10.0, -50.0)
+    made.write_events(run, [step("ranker", at + 1, **{"rewards/margins": v}) for at, v in enumerate(values)])
+    ranker = read(run).by_name["ranker"]
+    assert [panel.told for panel in alignment_view.panels(ranker)] == ["−30.000 → −30.000"]
 
 
 def test_a_chain_without_alignment_has_no_such_section(run: Path) -> None:

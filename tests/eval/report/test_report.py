@@ -108,6 +108,39 @@ def test_a_failed_stage_shows_why(tmp_path: Path, made: Any) -> None:
     assert "○ not run" in text
 
 
+def test_trouble_and_eigenscore_stand_beside_the_loss_curve(tmp_path: Path, made: Any) -> None:
+    run = made.run(tmp_path / "troubled", without=("sft",))
+    faulty = {"step": 31, "reason": "the loss is 9.2, a spike above 1.1, the mean of 30 steps,", "loss": 9.2}
+    manifest = json.loads((run / f"cpt-{made.identity('cpt')[:8]}" / "manifest.json").read_text())
+    made.edit(run, "cpt", measured=manifest["measured"] | {"left_out": [faulty]})
+    attempt = run / f"sft-{made.identity('sft')[:8]}.attempt"
+    attempt.mkdir()
+    (attempt / "attempt.json").write_text(
+        json.dumps({"status": "running", "left_out": [faulty | {"step": 8}]})
+    )
+    told = [event for event in made.history() if event["stage"] == "sft"][:11]
+    sign = {"event": "sign", "stage": "sft", "step": 11, "sign": "zero_loss", "message": "nothing is learnt"}
+    score = {"event": "eigenscore", "stage": "sft", "dropped": 0}
+    told[1:1] = [
+        score | {"step": 0, "value": -4.2},
+        score | {"step": 12, "value": -9.0},
+    ]  # 12: before a roll-back
+    told += [score | {"step": 11, "value": -3.1, "dropped": 26}, sign]
+    step = next(event for event in made.history() if event["stage"] == "sft" and event.get("step") == 11)
+    made.write_events(run, [*made.history()[:300], *told, step])
+    sft = read_run(run).by_name["sft"]
+    assert [told["value"] for told in sft.eigenscores] == [-4.2, -3.1]
+    text = text_of(page_of(run))
+    assert (
+        "batch of step 31 left out: the loss is 9.2, a spike above 1.1, the mean of 30 steps. Training"
+        in text
+    )
+    assert "batch of step 8 left out" in text
+    assert "⚠ zero loss, 1 left out" in text
+    assert "⚠ zero loss at step 11: nothing is learnt." in text
+    assert "sft: EigenScore−4.200 → −3.100 · sensitivity dropout of up to 26 dimensions" in text
+
+
 def test_a_stage_that_saved_and_stopped_has_not_failed(tmp_path: Path, made: Any) -> None:
     run = made.run(tmp_path / "paused", without=("preference", "preference-evaluation", "export"))
     stop = {"event": "stage_failed", "stage": "preference", "reason": "saved at step 40", "exit_code": 75}

@@ -48,6 +48,8 @@ def test_many_tasks_are_counted_not_listed() -> None:
         (report_words.number(-0.004), "0.00"),
         (report_words.number(-0.05), "−0.05"),
         (report_words.number(0.5, sign=True), "+0.50"),
+        (report_words.interval(-0.026, -0.0035), "[−0.026, −0.004]"),
+        (report_words.interval(-0.026, 0.0), "[−0.03, 0.00]"),
         (report_words.count(999), "999"),
         (report_words.count(999_900), "1M"),
         (report_words.count(12_830), "12.8k"),
