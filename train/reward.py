@@ -115,7 +115,7 @@ class RewardTrainer(FiniteLoss, TiedOnce, Trainer):
         return [found[place] for place in range(len(rows))]
 
 
-class HeldOut(TrainerCallback):
+class HeldOutJudgements(TrainerCallback):
     """Measures the finished model on the held-out rows, on all ranks."""
 
     def __init__(self, rows: Sequence[Row], watch: Watch) -> None:
@@ -150,7 +150,7 @@ def build(stage: StageFile, attempt: Path, world_size: int) -> tuple[RewardTrain
         "tokenizer_digest": tokenizer_digest(stage.parents["model"]),
         "template_digest": template_digest(tokenizer.chat_template),
     }
-    held_out = HeldOut(list(replies.load(tokens, "held_out")), watch)
+    held_out = HeldOutJudgements(list(replies.load(tokens, "held_out")), watch)
     trainer = RewardTrainer(
         model=score_at(model),
         args=arguments,

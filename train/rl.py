@@ -26,7 +26,7 @@ from residency.generation.generate import backend, end_tokens
 from residency.train import rewards
 from residency.train.adapters.prepare import prepare
 from residency.train.engine import training_arguments
-from residency.train.reinforcement.held_out import LEDGER, REPLIES, SCORES, HeldOut
+from residency.train.reinforcement.held_out import LEDGER, REPLIES, SCORES, HeldOutAnswers
 from residency.train.reinforcement.ledger import Ledger
 from residency.train.reinforcement.online import GrpoTrainer, RlooTrainer, names_only
 from residency.train.replies.room import fit_prompts
@@ -72,7 +72,7 @@ def build(stage: StageFile, attempt: Path, world_size: int) -> tuple[GrpoTrainer
         callbacks=[watch, FirstKlIsZero()],
     )
     trainer.equip(stage, rows, scorer, Ledger(attempt / LEDGER))
-    trainer.add_callback(HeldOut(trainer, watch, attempt, watched))
+    trainer.add_callback(HeldOutAnswers(trainer, watch, attempt, watched))
     return trainer, watch
 
 

@@ -27,7 +27,7 @@ SHOWN = 16
 LEDGER, SCORES, REPLIES = "ledger.jsonl", "held_out.jsonl", "replies.jsonl"
 
 
-class HeldOut(TrainerCallback):
+class HeldOutAnswers(TrainerCallback):
     """Asks, scores and tells; also cuts all ledgers of the attempt back to the step that training starts from."""
 
     def __init__(self, trainer: Any, watch: Any, attempt: Path, rows: list[dict[str, Any]]) -> None:
