@@ -65,7 +65,7 @@ def build(stage: StageFile, attempt: Path, world_size: int) -> tuple[PreferenceT
     scored = micro * (pairs.replies * pairs.longest_reply + objective.prompts_scored * pairs.longest_prompt)
     chosen_head = head.choose(engine.head, model, scored)
     head.attach(model, chosen_head)
-    kept = _kept(stage, model, layout, micro) if objective.has_reference else None
+    kept = _kept(stage, model, layout, chosen_head, micro) if objective.has_reference else None
     watch = Watch(attempt, stage, tokens=_tokens(stage, steps * batch_size, len(pairs.lengths)))
     watch.measured |= {"layout": layout, "head": chosen_head}
     trainer = PreferenceTrainer(
@@ -115,7 +115,7 @@ def _without_dropout(model: Any) -> None:
             module.attention_dropout = 0.0
 
 
-def _kept(stage: StageFile, model: Any, layout: str, micro: int) -> Path:
+def _kept(stage: StageFile, model: Any, layout: str, chosen_head: str, micro: int) -> Path:
     """Where the reference's log-probabilities are kept."""
     settings = stage.settings
     how = {
@@ -124,6 +124,7 @@ def _kept(stage: StageFile, model: Any, layout: str, micro: int) -> Path:
         "precision": str(next(model.parameters()).dtype),
         "attention": model.config._attn_implementation,
         "layout": layout,
+        "head": chosen_head,
         "at_once": micro,
         "mismatched": settings["loss"] == "kto",
     }

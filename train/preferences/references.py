@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ from residency.model import base_of
 
 VERSION = 1
 """Of what the digest covers; a new one forgets all that was kept."""
+LIBRARIES = ("torch", "transformers", "peft")
+"""Those that compute: another version may compute something else, and the policy is computed with the one at hand."""
 
 
 def digest(stage: StageFile, how: dict[str, Any]) -> str:
@@ -33,6 +36,7 @@ def digest(stage: StageFile, how: dict[str, Any]) -> str:
         "base": _weights(base),
         "adapter": _weights(adapter) if adapter else None,
         "pairs": _files(stage.parents["tokens"] / "pairs", "*.arrow"),
+        "libraries": {name: version(name) for name in LIBRARIES},
         "how": how,
     }
     return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
