@@ -1,8 +1,9 @@
 """Preference pairs as training reads them: which are in a step, on which rank, and as what rows.
 
 A step is `batch_size` pairs whatever the ranks and however they are laid out: a rank's forward pass has its pairs, and
-the layout only says in what rows they stand. The order is drawn once for all epochs, and no pair is left over between
-two of them. Within a step, pairs of like length meet in one pass and the ranks get about the same work.
+the layout only says in what rows they stand. The order is drawn once for all epochs: no pair is left over between two
+of them, and the last step is filled up with pairs of the epoch that would come next. Within a step, pairs of like
+length meet in one pass and the ranks get about the same work.
 """
 
 from __future__ import annotations
@@ -50,8 +51,8 @@ class Pairs(Dataset[int]):
         self._strangers = self._mismatched() if self.labelled else None
 
     def place(self, *, epochs: float, batch_size: int, world_size: int, micro: int, seed: int) -> int:
-        """Draw the order of training; returns its steps."""
-        steps = max(1, int(epochs * len(self.lengths)) // batch_size)
+        """Draw the order of training; returns its steps, as many as it takes to see every pair `epochs` times."""
+        steps = -(-max(1, round(epochs * len(self.lengths))) // batch_size)
         random, places = np.random.default_rng(seed), steps * batch_size
         passes = -(-places // len(self.lengths))
         order = np.concatenate([random.permutation(len(self.lengths)) for _ in range(passes)])[:places]
