@@ -28,7 +28,7 @@ class LoraSettings(Settings):
     stage. Tied ones stay one."""
     dropout: Share = 0.0
     """Dropout on the adapter's input."""
-    targets: Literal["all-linear"] | list[str] = "all-linear"
+    targets: Literal["all-linear"] | Annotated[list[str], Field(min_length=1)] = "all-linear"
     """Modules that get an adapter."""
     finish: Literal["merge", "keep"]
     """At the end of the stage: merge the adapter into the weights, or keep it beside them. Always said explicitly."""

@@ -63,7 +63,7 @@ class PreferenceSettings(Optimisation):
     length_normalised: bool = False
     """Divide each reply's log-probability by its tokens (`dpo`, `robust`, `cdpo`)."""
     epochs: Annotated[float, Field(gt=0)] = 1.0
-    """Passes over the pairs."""
+    """Passes over the pairs; the last step is filled up with those of the next pass."""
     limit: Count | None = None
     """At most so many pairs."""
     max_length: Positive = 2048
@@ -80,6 +80,10 @@ class PreferenceSettings(Optimisation):
     def _fields_fit_the_loss(self) -> PreferenceSettings:
         if self.label_smoothing and self.loss not in ("robust", "cdpo"):
             raise ValueError(f"label_smoothing is of the losses robust and cdpo, not of {self.loss}")
+        if self.loss in ("robust", "cdpo") and not self.label_smoothing:
+            raise ValueError(
+                f"without label_smoothing {self.loss} is dpo: give the share of pairs that may be wrong"
+            )
         if "target_margin" in self.model_fields_set and self.loss != "simpo":
             raise ValueError(f"target_margin is of the loss simpo, not of {self.loss}")
         if self.sft_weight and self.loss == "orpo":
@@ -141,6 +145,14 @@ class RlSettings(Optimisation):
     def _whole_groups(self) -> RlSettings:
         if self.batch_size % self.replies:
             raise ValueError(f"batch_size {self.batch_size} is not a multiple of replies {self.replies}")
+        return self
+
+    @model_validator(mode="after")
+    def _signs_are_measured(self) -> RlSettings:
+        if "kl" in self.guard.stop_on and not self.kl:
+            raise ValueError("guard.stop_on: with kl: 0 no divergence from the parent is measured")
+        if "reward_hacking" in self.guard.stop_on and not self.held_out:
+            raise ValueError("guard.stop_on: reward_hacking shows on held_out prompts: give some")
         return self
 
     @model_validator(mode="after")

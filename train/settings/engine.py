@@ -30,8 +30,9 @@ class EngineSettings(Settings):
     attention: Literal["auto", "eager", "sdpa", "flex_attention", "flash_attention_2"] = "auto"
     """The best that the machine offers unless given; the one used stands in the manifest."""
     head: Literal["auto", "dense", "chunked", "liger", "cut_cross_entropy"] = "auto"
-    """How preference training computes the log-probabilities of tokens from the last hidden states; chosen by size and
-    by what is installed unless given. All give the same numbers; only `dense` holds all logits at once."""
+    """How `preference` stages, and no others, compute the log-probabilities of tokens from the last hidden states;
+    chosen by size and by what is installed unless given. All give the same numbers; only `dense` and `liger` hold all
+    logits at once."""
     clip: Annotated[float, Field(ge=0)] = 1.0
     """Largest norm of the gradient of one step; 0 does not clip."""
     micro_batch_size: Positive | None = None

@@ -14,6 +14,14 @@ from residency.train.settings.adapters import LoraSettings, PromptTuningSettings
 from residency.train.settings.engine import EngineSettings, Positive, Share
 
 Sign = Literal["zero_loss", "dead_gradients", "chosen_falls", "kl", "length", "reward_hacking"]
+KINDS_OF: dict[Sign, tuple[str, ...]] = {
+    "zero_loss": ("pretrain", "cpt", "sft", "reward", "preference"),
+    "chosen_falls": ("preference",),
+    "kl": ("rl",),
+    "length": ("rl",),
+    "reward_hacking": ("rl",),
+}
+"""Kinds of stages in which a sign can show; the others in all."""
 
 
 class GuardSettings(Settings):
@@ -64,4 +72,16 @@ class Optimisation(Settings):
     def _one_adapter(self) -> Optimisation:
         if self.lora and self.prompt_tuning:
             raise ValueError("lora and prompt_tuning exclude each other")
+        return self
+
+    @model_validator(mode="after")
+    def _what_is_asked_for_can_happen(self) -> Optimisation:
+        kind: str = getattr(self, "kind", "")
+        for sign in self.guard.stop_on:
+            if kind not in KINDS_OF.get(sign, (kind,)):
+                raise ValueError(
+                    f"guard.stop_on: {sign} shows only in stages of kind {', '.join(KINDS_OF[sign])}"
+                )
+        if self.engine and "head" in self.engine.model_fields_set and kind != "preference":
+            raise ValueError("engine.head is of preference stages: no other one computes with it")
         return self
