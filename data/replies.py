@@ -53,16 +53,9 @@ def run(attempt: Path) -> Path:
             f"{schema_of(corpora[main])}",
             cure="Give held_out a corpus of the same kind",
         )
-    judged = list(rows(corpora[name], part)) if part else []
+    judged, tied = _judged(name, corpora[name], part, settings.held_out)
     asked = {json.dumps(row["prompt"]) for row in judged}
-    left_out: Counter[str] = Counter()
-    fresh = list(_teaching(rows(corpora[main], "train"), asked, left_out))
-    if not fresh:
-        told = ", ".join(f"{count} {reason}" for reason, count in left_out.items())
-        raise ResidencyError(
-            f"corpus {main}: no row is left to learn from ({told})",
-            cure="Give other prompts, or other rewards",
-        )
+    fresh, left_out = _fresh(main, corpora[main], asked)
     train, held_out = (
         list(islice(_made(some, form, renderer, corpus, settings.max_length), limit))
         for some, corpus, limit in ((fresh, main, settings.limit), (judged, name, None))
@@ -70,23 +63,56 @@ def run(attempt: Path) -> Path:
     _save(train, payload / "train", form)
     if held_out:
         _save(held_out, payload / "held_out", form)
-    lengths = [length for row in train for length in _lengths(row)]
-    measured = {
+    measured = _measured(train, held_out) | {
         "form": form,
-        "prompts": len(train),
-        "judgements": sum(map(judgements, train)),
-        "held_out": len(held_out),
-        "held_out_judgements": sum(map(judgements, held_out)),
-        "left_out": dict(left_out),
-        "with_scores": sum(row.get("scores") is not None for row in train),
-        "tokens": sum(lengths),
-        "longest": max(length for row in train + held_out for length in _lengths(row)),
+        "left_out": left_out,
+        "held_out_left_out": tied,
         "max_length": settings.max_length,
         "tokenizer_digest": tokenizer_digest(model),
         "template_digest": template_digest(renderer.template),
     }
     passport = [{**entry, "share": 1.0} for entry in read_manifest(corpora[main]).passport]
     return commit(attempt, payload, "tokens", owner=owner, measured=measured, passport=passport)
+
+
+def _judged(name: str, corpus: Path, part: Part | None, said: str | None) -> tuple[list[Row], dict[str, int]]:
+    """The held-out rows, and why others of them measure nothing."""
+    left_out: Counter[str] = Counter()
+    judged = list(_teaching(rows(corpus, part), set(), left_out)) if part else []
+    if said and not judged:
+        raise ResidencyError(
+            f"corpus {name}: no row is left to measure on ({_told(left_out)})", cure="Hold more rows out"
+        )
+    return judged, dict(left_out)
+
+
+def _fresh(name: str, corpus: Path, asked: set[str]) -> tuple[list[Row], dict[str, int]]:
+    """The rows to train on, and why others are left out."""
+    left_out: Counter[str] = Counter()
+    fresh = list(_teaching(rows(corpus, "train"), asked, left_out))
+    if not fresh:
+        raise ResidencyError(
+            f"corpus {name}: no row is left to learn from ({_told(left_out)})",
+            cure="Give other prompts, or other rewards",
+        )
+    return fresh, dict(left_out)
+
+
+def _told(left_out: Counter[str]) -> str:
+    return ", ".join(f"{count} {reason}" for reason, count in left_out.items()) or "it has none"
+
+
+def _measured(train: list[Row], held_out: list[Row]) -> Row:
+    lengths = [length for row in train for length in _lengths(row)]
+    return {
+        "prompts": len(train),
+        "judgements": sum(map(judgements, train)),
+        "held_out": len(held_out),
+        "held_out_judgements": sum(map(judgements, held_out)),
+        "with_scores": sum(row.get("scores") is not None for row in train),
+        "tokens": sum(lengths),
+        "longest": max(length for row in train + held_out for length in _lengths(row)),
+    }
 
 
 def load(artifact: Path, part: Part) -> Any:

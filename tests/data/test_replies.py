@@ -136,7 +136,17 @@ def test_replies_that_a_stage_ranked_all_alike_are_left_out(
         file.write(
             parts.dump(row | {"id": "alike", "prompt": [{"role": "user", "content": "?"}], "ranks": [1] * 3})
         )
-    settings = RepliesSettings(max_length=64).model_dump()
-    made = replies.run(attempt("judge-tokens", "replies", settings, {"model": base, "corpus:draws": draws}))
-    assert [kept["id"] for kept in replies.load(made, "train")] == ["r"]
-    assert read_manifest(made).measured["left_out"] == {"no reply is better than another": 1}
+    alike = {"no reply is better than another": 1}
+    likes = make_corpus("likes", [RANKED | {"prompt": "Other?"}])
+    cases: list[tuple[corpus.Part, str | None, dict[str, Path]]] = [
+        ("train", None, {"corpus:draws": draws}),
+        ("held_out", "draws", {"corpus:likes": likes, "corpus:draws": draws}),
+    ]
+    for part, held_out, parents in cases:
+        settings = RepliesSettings(max_length=64, held_out=held_out).model_dump()
+        made = replies.run(attempt(f"{part}-tokens", "replies", settings, {"model": base, **parents}))
+        assert [kept["id"] for kept in replies.load(made, part)] == ["r"]
+        measured = read_manifest(made).measured
+        assert [measured["left_out"], measured["held_out_left_out"]] == (
+            [{}, alike] if held_out else [alike, {}]
+        )
