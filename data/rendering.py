@@ -56,7 +56,7 @@ class Renderer:
         asked, whole = self.prompt(prompt), self.conversation(prompt + reply, unfinished=unfinished)
         if whole[: len(asked)] != asked:
             alone, within = (
-                self.tokenizer.decode(ids[len(asked) - 8 : len(asked)]) for ids in (asked, whole)
+                self.tokenizer.decode(ids[max(len(asked) - 8, 0) : len(asked)]) for ids in (asked, whole)
             )
             raise ResidencyError(
                 f"the chat template of {self.model} renders a prompt in another way when a reply follows: "

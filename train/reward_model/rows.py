@@ -33,7 +33,7 @@ class JudgedRows(Dataset[Row]):
     def __init__(self, rows: Any, *, batch_size: int, epochs: float, seed: int) -> None:
         self.rows = rows.to_list()
         lengths = np.array([sum(map(len, sequences(row))) for row in self.rows])
-        order = _order(lengths, round(epochs * len(lengths)), batch_size, seed)
+        order = _order(lengths, max(1, round(epochs * len(lengths))), batch_size, seed)
         self.tokens = int(lengths[order].sum())
         missing = whole_batches(len(order), batch_size) - len(order)
         self.order = np.concatenate([order, np.full(missing, NONE)])
