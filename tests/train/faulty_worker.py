@@ -35,16 +35,23 @@ def main() -> None:
     from transformers.integrations import unset_hf_deepspeed_config
 
     from residency.train.packed import PackedTrainer
+    from residency.train.preferences.trainer import PreferenceTrainer
+    from residency.train.reinforcement.online import GrpoTrainer
+    from residency.train.reward import RewardTrainer
 
-    right = PackedTrainer.compute_loss
     kind, steps = "none", [""]
 
-    def compute_loss(self: Any, *args: Any, **kwargs: Any) -> Any:
-        loss = right(self, *args, **kwargs)
-        here = kind == "zero" or self.args.process_index == self.args.world_size - 1
-        return spoilt(loss, kind) if here and str(self.state.global_step + 1) in steps else loss
+    def faulty(right: Any) -> Any:
+        def compute_loss(self: Any, *args: Any, **kwargs: Any) -> Any:
+            loss = right(self, *args, **kwargs)
+            here = kind == "zero" or self.args.process_index == self.args.world_size - 1
+            return spoilt(loss, kind) if here and str(self.state.global_step + 1) in steps else loss
 
-    PackedTrainer.compute_loss = compute_loss
+        return compute_loss
+
+    trainers: tuple[Any, ...] = (PackedTrainer, PreferenceTrainer, RewardTrainer, GrpoTrainer)
+    for trainer in trainers:
+        trainer.compute_loss = faulty(trainer.compute_loss)
     for fault, attempt in zip(sys.argv[1::2], map(Path, sys.argv[2::2]), strict=True):
         kind, _, numbers = fault.partition(":")
         steps = numbers.split(",")

@@ -26,6 +26,16 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.slow
 BATCH_SIZE = 4
 CPT = {"tokens": 3400, "save_every": 3, "batch_size": BATCH_SIZE}
+JUDGED: dict[str, dict[str, Any]] = {
+    "reward": {"kind": "reward", "epochs": 2.0},
+    "preference": {"kind": "preference", "loss": "kto", "sft_weight": 0.1},
+    "rl": {
+        "kind": "rl", "corpus": "dialogues", "held_out": "pairs", "limit": 4, "epochs": 2.0, "replies": 4,
+        "batch_size": 8, "max_new_tokens": 6, "learning_rate": 1e-2, "iterations": 2,
+        "rewards": [{"kind": "format", "pattern": ".*[a-g].*"}],
+    },
+}  # fmt: skip
+"""Stages whose batches are more than rows: with references, estimates of the whole step, or replies of their own."""
 
 
 class Cases:
@@ -54,7 +64,8 @@ class Cases:
             world.root / "runs",
             ignore=shutil.ignore_patterns("*.attempt", "events.jsonl"),
         )
-        attempt = world.attempt(world.plan({"cpt": stage | {"guard": guard}}, **engine), "cpt")
+        kind = stage.get("kind", "cpt")
+        attempt = world.attempt(world.plan({kind: stage | {"guard": guard}}, **engine), kind)
         if left_out:
             told = [{"step": step, "reason": "told", "loss": None} for step in left_out]
             report_attempt(attempt, left_out=told)
@@ -89,7 +100,10 @@ def cases(made: World, tmp_path_factory: pytest.TempPathFactory) -> Cases:
     found.add("never seen, ZeRO-3", ["none"], {"skips": 1}, left_out=(2,), zero=3, micro_batch_size=1)
     found.add("spike", ["huge:12"], {"skips": 1, "spike": 8.0})
     found.add("none allowed", ["gradient:5"], {})
-    found.add("told", ["zero:2,3,4"], {"stop_on": ["kl"]})
+    for name, stage in JUDGED.items():
+        found.add(name, ["nan:4"], {"skips": 1}, stage=stage, micro_batch_size=2)
+        found.add(f"{name}, never seen", ["none"], {"skips": 1}, (4,), stage, micro_batch_size=2)
+    found.add("told", ["zero:2,3,4"], {})
     found.add("stopped", ["zero:2,3,4,5"], {"stop_on": ["zero_loss"]})
     found.run()
     return found
@@ -112,6 +126,19 @@ def test_a_run_that_left_a_batch_out_equals_one_that_never_saw_it(
     (event,) = cases.events(name, "left_out")
     assert (event["step"], event["reason"]) == (step, reason)
     assert step not in [event["step"] for event in cases.events(name, "step")], "it has no loss to tell of"
+
+
+@pytest.mark.parametrize("name", JUDGED)
+def test_so_does_one_on_judgements_or_on_its_own_replies(cases: Cases, name: str) -> None:
+    measured, expected = cases.measured(name), cases.measured(f"{name}, never seen")
+    assert measured["weights_sha256"] == expected["weights_sha256"]
+    assert measured["resumed_from_step"] == 2
+    assert [entry["step"] for entry in measured["left_out"]] == [4]
+    if name == "rl":
+        ledgers = [
+            cases.attempts[case].with_suffix("") / "ledger.jsonl" for case in (name, f"{name}, never seen")
+        ]
+        assert ledgers[0].read_text() == ledgers[1].read_text()
 
 
 def test_tokens_of_what_was_left_out_are_not_counted(cases: Cases) -> None:
