@@ -62,6 +62,7 @@ def build(stage: StageFile, attempt: Path, world_size: int) -> tuple[GrpoTrainer
     _write_with(config, fit_prompts(stage, [row["prompt_ids"] for row in rows + watched]), ends)
     watch = Watch(attempt, stage, tokens=0)
     watch.leaves += [LEDGER, SCORES, REPLIES]
+    watch.held_out = attempt / SCORES
     kinds: dict[str, Any] = {"grpo": GrpoTrainer, "rloo": RlooTrainer}
     trainer = kinds[settings.algorithm](
         model=model,

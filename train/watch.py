@@ -5,7 +5,6 @@ What guards it against faulty steps is `residency.train.guard`; the signs are th
 
 from __future__ import annotations
 
-import json
 import math
 import signal
 import time
@@ -25,6 +24,7 @@ from residency.train.adapters.merging import MERGED
 from residency.train.checkpoint import hold, seal
 from residency.train.guard import KEPT, Guard
 from residency.train.guard import FiniteLoss as FiniteLoss
+from residency.train.reinforcement.ledger import Ledger
 
 LOGGED = ("rewards/", "grad_norm", "logps/", "reward", "kl", "completions/", "clip_ratio/", "entropy")
 """Beginnings of the keys of a log that go into the event of a step."""
@@ -38,6 +38,7 @@ class Watch(TrainerCallback):
         tokens_of: tokens, and tokens with loss, of the batch of a step; unless set, all steps have as many.
         guard: judges every step.
         signalled: a signal came to this rank; `asked_to_stop` once all ranks know, at the end of a step.
+        held_out: ledger of the scores on held-out prompts, where a stage has some.
         saves: called on every rank before a checkpoint is sealed, with its directory.
         signs: those that showed, oldest first.
         measured: more for the stage's manifest.
@@ -56,11 +57,11 @@ class Watch(TrainerCallback):
         self.first_step = 0
         self.signs: list[dict[str, Any]] = []
         self.stopped_by: str | None = None
+        self.held_out: Path | None = None
         self.saves: list[Callable[[Path], None]] = []
         self.measured: dict[str, Any] = {}
         self.leaves: list[str] = []
         self._series: dict[str, list[signs.Point]] = defaultdict(list)
-        self._events_read = 0
         self._group = torch.distributed.new_group(backend="gloo")
         self.guard = Guard(stage, attempt, self._group)
         for number in (signal.SIGUSR1, signal.SIGTERM, signal.SIGINT):
@@ -138,13 +139,19 @@ class Watch(TrainerCallback):
         self.stopped_by = said[0]
         return self.stopped_by is not None
 
+    def look_again(self, state: TrainerState) -> None:
+        """Look for signs in what was told after the last log; on every rank."""
+        self._look(state.global_step, {}, tell=state.is_world_process_zero)
+        self._all_stop()
+
     def _look(self, step: int, logs: dict[str, float], *, tell: bool = False) -> None:
         """Look for signs of trouble in what was logged so far."""
         for key, value in logs.items():
             if isinstance(value, (int, float)) and math.isfinite(value):
                 self._series[key].append((step, value))
-        if "reward" in logs:
-            self._read_held_out()
+        if self.held_out and "reward" in self._series:
+            told = [line for line in Ledger(self.held_out).lines() if line["step"] <= step]
+            self._series["held_out"] = [(line["step"], line["score"]) for line in told]
         known = {sign["sign"] for sign in self.signs}
         longest = self.stage.settings.get("max_new_tokens")
         for sign, seen in signs.look(self._series, longest).items():
@@ -155,21 +162,6 @@ class Watch(TrainerCallback):
                 events.emit(self.events, "sign", self.stage.name, **self.signs[-1])
             if self.stopped_by is None and sign in self.stage.execution.get("stop_on", []):
                 self.stopped_by = f"{sign} at step {step}: {seen.message}"
-
-    def _read_held_out(self) -> None:
-        """Scores on held-out items that the stage told as events since the last look."""
-        if not self.events.exists():
-            return
-        with self.events.open("rb") as file:
-            file.seek(self._events_read)
-            for line in file:
-                if not line.endswith(b"\n"):
-                    break
-                self._events_read += len(line)
-                if b'"held_out"' in line:
-                    event = json.loads(line)
-                    if (event["event"], event["stage"]) == ("held_out", self.stage.name):
-                        self._series["held_out"].append((event["step"], event["score"]))
 
     def on_save(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any

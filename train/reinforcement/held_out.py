@@ -69,6 +69,7 @@ class HeldOutAnswers(TrainerCallback):
             return
         if not self._asked_at(state.global_step):
             self._ask(state, show=True)
+        self.watch.look_again(state)
         if state.is_world_process_zero:
             self.watch.measured |= self._measured(state)
 
