@@ -14,6 +14,7 @@ from __future__ import annotations
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -109,7 +110,11 @@ def grow(
 def _write(
     writer: Writer, asked: list[tuple[list[int], Wanted]], settings: TreeSettings
 ) -> list[list[Reply]]:
-    """What each search waits for, behind its prompt; all that is alike in length and end is written at once."""
+    """What each search waits for, behind its prompt; all that is alike in length and end is written at once.
+
+    Spaces at the end of the steps so far are left to the model: they begin a token, and behind a space alone it would
+    write what it was never taught.
+    """
     assert settings.seed is not None, "the planner fills the seed in"
     alike: dict[tuple[int, bool], list[int]] = defaultdict(list)
     for at, (_, wanted) in enumerate(asked):
@@ -117,11 +122,18 @@ def _write(
     found: dict[int, list[Reply]] = {}
     for (tokens, one_step), places in sorted(alike.items()):
         how = Settings(tokens, (settings.step_end,) if one_step else (), settings.temperature, settings.seed)
-        begun = [(at, [*asked[at][0], *_ids(writer, asked[at][1].text)]) for at in places]
+        begun = [(at, [*asked[at][0], *_ids(writer, asked[at][1].text.rstrip(" "))]) for at in places]
         replies = draw(writer, [(ids, sample) for at, ids in begun for sample in asked[at][1].samples], how)
         waiting = iter(replies)
-        found |= {at: [next(waiting) for _ in asked[at][1].samples] for at in places}
+        found |= {
+            at: [_behind(asked[at][1].text, next(waiting)) for _ in asked[at][1].samples] for at in places
+        }
     return [found[at] for at in range(len(asked))]
+
+
+def _behind(text: str, reply: Reply) -> Reply:
+    """The reply without the spaces that the text before it ends with."""
+    return replace(reply, text=reply.text.lstrip(" ")) if text.endswith(" ") else reply
 
 
 def _ids(writer: Writer, text: str) -> list[int]:

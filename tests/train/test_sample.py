@@ -34,7 +34,7 @@ SAMPLE: dict[str, Any] = {
     "limit": BATCHES,
 }  # fmt: skip
 TREE: dict[str, Any] = {
-    "kind": "tree", "corpus": "exam", "simulations": 6, "branches": 3, "depth": 3, "step_end": " ", "max_length": 64,
+    "kind": "tree", "corpus": "exam", "simulations": 6, "branches": 3, "depth": 3, "step_end": "e", "max_length": 64,
     "max_step_tokens": 12,
 }  # fmt: skip
 

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from residency.generation.generate import Reply
 
 
+MOST_BEFORE = 3
+"""Ends of a step that may stand before one."""
+
+
 @dataclass(frozen=True)
 class Wanted:
     """What is to be written behind some steps."""
@@ -116,7 +120,7 @@ def search(
             _close(leaf, settings.depth)
             _add(leaf, leaf.end and _judge(leaf, is_right))
         else:
-            yield from _try_steps(node, settings, counts)
+            yield from _try_steps(node, settings, tokens_of, counts)
     return Tree(root, counts)
 
 
@@ -138,17 +142,27 @@ def _uct(node: Node, exploration: float) -> float:
 
 
 def _try_steps(
-    node: Node, settings: TreeSettings, counts: Counter[str]
+    node: Node, settings: TreeSettings, tokens_of: Callable[[str], int], counts: Counter[str]
 ) -> Generator[Wanted, list[Reply], None]:
-    """Give a node its next steps; steps without text or without an end are dropped and counted."""
-    samples = tuple(range(settings.branches))
-    for reply in (yield Wanted(node.said, samples, settings.max_step_tokens, one_step=True)):
-        if reply.truncated:
-            counts["cut step"] += 1
-        elif not reply.is_text:
-            counts["step without text"] += 1
-        elif len(node.children) < settings.branches:
-            node.add(reply.text + settings.step_end * reply.stopped, end=not reply.stopped)
+    """Give a node its next steps; steps without text or without an end are dropped and counted.
+
+    What ends a step and stands before it (the second line end of a blank line) belongs to it.
+    """
+    samples, before = tuple(range(settings.branches)), ""
+    while samples:
+        left = max(1, settings.max_step_tokens - tokens_of(before))
+        wanted = Wanted(node.said + before, samples, left, one_step=True)
+        not_begun = []
+        for sample, reply in zip(samples, (yield wanted), strict=False):
+            if reply.truncated:
+                counts["cut step"] += 1
+            elif reply.stopped and not reply.text and len(before) < MOST_BEFORE * len(settings.step_end):
+                not_begun.append(sample)
+            elif not reply.is_text:
+                counts["step without text"] += 1
+            elif len(node.children) < settings.branches:
+                node.add(before + reply.text + settings.step_end * reply.stopped, end=not reply.stopped)
+        samples, before = tuple(not_begun), before + settings.step_end
     node.tried = True
     _close(node, settings.depth)
 
@@ -177,14 +191,17 @@ def _roll_out(
 
 
 def split(text: str, step_end: str) -> list[str]:
-    """The steps of a text, each with what ends it; put together they are the text. Blank ones join the step before."""
+    """The steps of a text, each with what ends it; put together they are the text. Blank ones join the next step, those
+    at the end the last."""
     steps: list[str] = []
     *whole, last = text.split(step_end)
     for step in [*(one + step_end for one in whole), *([last] if last else [])]:
-        if steps and not (step.strip() and steps[-1].strip()):
+        if steps and not steps[-1].strip():
             steps[-1] += step
         else:
             steps.append(step)
+    if len(steps) > 1 and not steps[-1].strip():
+        steps[-2:] = ["".join(steps[-2:])]
     return steps if text.strip() else []
 
 

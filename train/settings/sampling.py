@@ -67,8 +67,16 @@ class TreeSettings(Writing):
     depth: Positive = 8
     """Most steps of a path."""
     step_end: Annotated[str, Field(min_length=1)] = "\n"
-    """Text that ends a step."""
+    """Text that ends a step: a line end, `\\n\\n` where the model writes paragraphs, or `. ` for sentences."""
     max_step_tokens: Positive = 96
     """Longest step in tokens."""
     exploration: Annotated[float, Field(ge=0)] = 1.4
     """Weight of seldom visited nodes in the choice of the next (UCT)."""
+
+    @model_validator(mode="after")
+    def _steps_end_in_more_than_spaces(self) -> TreeSettings:
+        if not self.step_end.strip(" "):
+            raise ValueError(
+                "step_end holds only spaces: tokens begin with one, so no step could follow another"
+            )
+        return self

@@ -142,6 +142,31 @@ def test_cut_and_empty_steps_are_dropped_and_counted() -> None:
     assert nothing.rows() == [] and nothing.root.closed
 
 
+def test_blank_lines_between_steps_belong_to_the_next() -> None:
+    """A model that writes paragraphs ends each with two line ends; a step ends at the first."""
+    whole = "one\n\ntwo\n\n\nit is A"
+
+    def policy(wanted: Wanted) -> list[Reply]:
+        assert whole.startswith(wanted.text)
+        rest = whole[len(wanted.text) :]
+        line, stop, _ = rest.partition("\n")
+        if wanted.one_step:
+            return [Reply(line, False, 1, bool(stop)) for _ in wanted.samples]
+        return [Reply(rest, False, 9)]
+
+    tree, asked = run(policy, simulations=2, branches=2)
+    assert tree.root.closed and tree.counts == {"simulations": 1}
+    assert [(node["text"], node["value"], node["end"]) for node in tree.rows()] == [
+        ("one\n", 1.0, False), ("\ntwo\n", 1.0, False), ("\n\nit is A", 1.0, True),
+    ]  # fmt: skip
+    assert [wanted.text for wanted in asked if wanted.one_step] == [
+        "", "one\n", "one\n\n", "one\n\ntwo\n", "one\n\ntwo\n\n", "one\n\ntwo\n\n\n",
+    ]  # fmt: skip
+
+    unending, _ = run(lambda wanted: [Reply("", False, 1, True) for _ in wanted.samples], branches=2)
+    assert unending.counts == {"step without text": 2}, "it ends though the model writes line ends for ever"
+
+
 def test_a_step_longer_than_allowed_ends_a_roll_out() -> None:
     def policy(wanted: Wanted) -> list[Reply]:
         if wanted.one_step:
@@ -173,7 +198,7 @@ def test_a_reply_that_ends_where_a_step_did_is_judged_there() -> None:
         (" \n", []),
         ("one", ["one"]),
         ("one\ntwo\n", ["one\n", "two\n"]),
-        ("one\n\n two\n \n", ["one\n\n", " two\n \n"]),
+        ("one\n\n two\n \n", ["one\n", "\n two\n \n"]),
         ("\n\none\ntwo", ["\n\none\n", "two"]),
     ],
 )
