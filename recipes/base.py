@@ -40,15 +40,6 @@ class BaseModelFiles:
         path = base_of(self.directory)[0] / "config.json" if self.here else None
         return dict(json.loads(path.read_text())) if path else {}
 
-    @property
-    def has_chat_template(self) -> bool | None:
-        """None where the model is not here."""
-        if not self.here:
-            return None
-        settings = self.directory / "tokenizer_config.json"
-        written = settings.exists() and "chat_template" in json.loads(settings.read_text())
-        return written or (self.directory / "chat_template.jinja").exists()
-
     def fetch(self) -> None:
         """Download what is missing.
 

@@ -8,8 +8,6 @@ from __future__ import annotations
 from importlib.util import find_spec
 
 from residency.artifact import read_manifest
-from residency.data import sources
-from residency.data.schema import recognise
 from residency.data.settings import CorpusSettings
 from residency.data.steps.build import refuse_misfit
 from residency.data.synthesis_settings import GenerateSettings
@@ -17,6 +15,7 @@ from residency.data.user_function import load
 from residency.errors import ResidencyError
 from residency.recipes import gates, judging
 from residency.recipes.check_handoff import check_handoff
+from residency.recipes.check_rows import check_rows, first_form
 from residency.recipes.check_steps import check_steps
 from residency.recipes.check_vocabulary import check_vocabulary
 from residency.recipes.plan import Plan, PlannedStage
@@ -53,6 +52,7 @@ def check(plan: Plan, *, here: bool = True) -> list[str]:
         for reward in getattr(stage, "rewards", []):
             if isinstance(reward, FunctionReward):
                 load(reward.call)
+    check_rows(plan)
     check_handoff(plan, here=here)
     notes += _check_base(plan)
     if here:
@@ -74,14 +74,10 @@ def _check_corpus(plan: Plan, name: str, settings: CorpusSettings) -> list[str]:
         ]
     if settings.synthesis is not None:
         return _check_synthesis(plan, name, settings)
-    if settings.source.startswith(sources.WORLD):
-        return []
-    if not sources.is_local(settings.source):
+    form = first_form(name, settings)
+    if form is None:
         return [f"corpus {name}: {settings.source} is read from the hub"]
-    row = next(iter(sources.read(settings, 0)), None)
-    if row is None:
-        raise ResidencyError(f"corpora.{name}: {settings.source} has no rows")
-    refuse_misfit(name, settings.steps, recognise(row, settings.turns, settings.exam))
+    refuse_misfit(name, settings.steps, form)
     return []
 
 

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import json
+from typing import Any
+
+from residency.data.tokenizer import BEGIN, END_OF_TEXT, PAD, SPECIAL
 from residency.errors import ResidencyError
 from residency.model import base_of, is_prompt
+from residency.recipes.check_alike import check_alike, template_text
 from residency.recipes.plan import Plan
 from residency.recipes.schema import ScratchBase
 from residency.train import contract
@@ -32,8 +37,8 @@ def check_handoff(plan: Plan, *, here: bool) -> None:
         ResidencyError: an adapter that would be stacked or cannot be merged, a window that is too short, a model
             without chat template, or finished parents that do not fit.
     """
-    _check_base(plan)
     for name, stage in plan.recipe.stages.items():
+        check_alike(plan, name)
         if isinstance(stage, TrainingStage):
             _check_training(plan, name, stage, here)
         elif isinstance(stage, MergeSettings):
@@ -46,6 +51,7 @@ def check_handoff(plan: Plan, *, here: bool) -> None:
         if isinstance(stage, TrainingStage | WritingStage):
             _check_template(plan, name)
             _check_finished(plan, name, here)
+    _check_base(plan)
 
 
 def leaves(plan: Plan, name: str) -> str | None:
@@ -66,9 +72,27 @@ def leaves(plan: Plan, name: str) -> str | None:
 def _check_training(plan: Plan, name: str, stage: TrainingStage, here: bool) -> None:
     settings, place = plan.stages[name].settings, f"stages.{name}"
     rules.check_said(place, stage.kind, settings, leaves(plan, stage.parent), stage.parent)
+    if stage.adapter == "continue" and (left := _adapter_of(plan, stage.parent)):
+        rules.check_shape(place, stage.kind, settings, left)
+    if stage.adapter != "continue" and _config(plan).get("model_type") in files.LLAMA_LIKE:
+        rules.check_modules(place, settings)
     engine = EngineSettings.model_validate(plan.stages[name].execution["engine"])
     rules.check_quantised(place, settings, engine.zero, here=here)
     rules.check_window(place, stage.kind, settings, _window(plan))
+
+
+def _adapter_of(plan: Plan, name: str) -> dict[str, Any]:
+    """What `adapter_config.json` of a stage's adapter will say of its shape; nothing of a base that is not here."""
+    stage = plan.recipe.stages.get(name)
+    if isinstance(stage, TrainingStage) and stage.adapter != "continue":
+        key = "prompt_tuning" if stage.prompt_tuning else "lora"
+        own = plan.stages[name].settings[key]
+        return {theirs: own[ours] for ours, (theirs, _) in rules.SHAPE[key].items()}
+    if isinstance(stage, TrainingStage):
+        return _adapter_of(plan, stage.parent)
+    directory = plan.base.directory if plan.base and plan.base.here else None
+    path = directory / "adapter_config.json" if directory else None
+    return dict(json.loads(path.read_text(encoding="utf-8"))) if path and path.exists() else {}
 
 
 def _check_merge(plan: Plan, name: str, stage: MergeSettings) -> None:
@@ -90,22 +114,33 @@ def _check_merge(plan: Plan, name: str, stage: MergeSettings) -> None:
 
 
 def _check_whole(plan: Plan, name: str, stage: ExportSettings | VocabSettings) -> None:
-    left, place = leaves(plan, stage.parent), f"stages.{name}"
-    if left == "prompt":
+    if leaves(plan, stage.parent) == "prompt":
+        exported = isinstance(stage, ExportSettings)
+        cure = f"Pass on the directory of {stage.parent} itself: peft loads it"
         raise ResidencyError(
-            f"{place}: {stage.parent} leaves a learnt prompt; {rules.WRITTEN_OUT}",
-            cure=f"Pass on the directory of {stage.parent} itself: peft loads it",
+            f"stages.{name}: {stage.parent} leaves a learnt prompt; {rules.WRITTEN_OUT}",
+            cure=cure if exported else f"Start from the parent of {stage.parent}",
         )
 
 
 def _check_template(plan: Plan, name: str) -> None:
-    planned = plan.stages[name]
-    if planned.kind in words.TALKING and plan.base and plan.base.has_chat_template is False:
-        if not planned.settings["chat_template"]:
-            cure = "Set chat_template to a Jinja file" + (
-                "" if planned.kind == "sft" else " in an sft stage above"
-            )
-            raise ResidencyError(f"stages.{name}: {plan.base.model} has no chat template", cure=cure)
+    """There is a template, and the model's tokenizer has what it writes as single tokens."""
+    planned, place = plan.stages[name], f"stages.{name}"
+    if planned.kind not in words.TALKING:
+        return
+    text = template_text(plan, name)
+    if plan.base is None:
+        assert text is not None, "a new tokenizer has a template"
+        named = {"bos_token": BEGIN, "eos_token": END_OF_TEXT, "pad_token": PAD}
+        words.check_marks(place, "the new base", text, SPECIAL, named)
+    elif plan.base.here and text is None:
+        above = "" if planned.kind == "sft" else " in an sft stage above"
+        raise ResidencyError(
+            f"{place}: {plan.base.model} has no chat template",
+            cure=f"Set chat_template to a Jinja file{above}",
+        )
+    elif plan.base.here and text is not None:
+        words.check_stop(place, plan.base.directory, text)
 
 
 def _check_finished(plan: Plan, name: str, here: bool) -> None:
@@ -118,16 +153,22 @@ def _check_finished(plan: Plan, name: str, here: bool) -> None:
 
 
 def _check_base(plan: Plan) -> None:
-    """A base from outside that is here: its weights are whole, its special tokens inside the embedding."""
-    if plan.base is None or not plan.base.here or not (plan.base.directory / "tokenizer.json").exists():
+    """A base from outside that is here and that stages build on: its weights are whole, its special tokens inside the
+    embedding."""
+    built_on = any(stage.kind != "evaluate" for stage in plan.recipe.stages.values())
+    if plan.base is None or not plan.base.here or not built_on:
         return
     files.check_weights("base", plan.base.directory)
     words.check_special("base", plan.base.directory)
 
 
+def _config(plan: Plan) -> dict[str, Any]:
+    """Configuration of the base; empty where it is not here."""
+    if isinstance(plan.recipe.base, ScratchBase):
+        return {"model_type": "llama", "max_position_embeddings": plan.recipe.base.scratch.context}
+    return files.config_of(plan.base.directory) if plan.base and plan.base.here else {}
+
+
 def _window(plan: Plan) -> int | None:
-    base = plan.recipe.base
-    if isinstance(base, ScratchBase):
-        return base.scratch.context
-    longest = plan.base.config.get("max_position_embeddings") if plan.base else None
+    longest = _config(plan).get("max_position_embeddings")
     return int(longest) if longest else None

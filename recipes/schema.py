@@ -158,10 +158,11 @@ def _explain(raw: Raw, fault: Any) -> str:
             return f"{place}: unknown kind {fault['ctx']['tag']!r}{_nearest(fault['ctx']['tag'], kinds)}"
         case "union_tag_not_found":
             return f"{place}: {key}.kind is missing"
-    if not path:  # about several keys at once
-        return f"{place}: {fault['msg'].removeprefix('Value error, ')}"
-    value = fault["input"] if not isinstance(fault["input"], dict | list) else type(fault["input"]).__name__
-    return f"{place}: {key} = {value!r}: {fault['msg'].removeprefix('Value error, ')}"
+    said = fault["msg"].removeprefix("Value error, ")
+    if isinstance(fault["input"], dict | list):  # about several keys at once
+        key = ".".join(map(str, path if path in raw.places else path[:-1]))
+        return f"{place}: {key}: {said}" if key else f"{place}: {said}"
+    return f"{place}: {key} = {fault['input']!r}: {said}"
 
 
 def _nearest(word: str, known: list[str]) -> str:

@@ -137,17 +137,6 @@ def test_a_missing_or_different_template_is_refused(preference: StageFile, tmp_p
     refused(preference, r"stage preference: .*/model left a model without chat template\. Set chat_template")
 
 
-def test_a_reference_that_is_not_the_parent_is_refused(preference: StageFile, tmp_path: Path) -> None:
-    other = tmp_path / "other"
-    shutil.copytree(preference.parents["model"], other, ignore=shutil.ignore_patterns("manifest.json"))
-    preference.parents["reference"] = other
-    contract.check(preference)
-    rewrite(other, **{DOWN: torch.zeros(32, 80)})
-    refused(
-        preference, r"the reference is .*/other, not the parent, stage base: the first loss would not be ln 2"
-    )
-
-
 def test_a_vocabulary_that_grew_after_the_data_were_tokenised_is_refused(
     stage: StageFile, world: World
 ) -> None:

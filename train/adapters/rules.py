@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from residency.artifact import StageFile
+from residency.artifact import StageFile, read_manifest
 from residency.errors import ResidencyError
 from residency.train.launch import count_accelerators
 
@@ -16,6 +16,26 @@ PROMPTED = ("cpt", "sft")
 """Kinds of stages that can train a new prompt; preference training only continues one: its reference has one too."""
 WITHOUT_DROPOUT = ("preference", "rl")
 """Kinds of stages that train without dropout, whatever the adapter had: their reference is the parent exactly."""
+MODULES = (
+    "q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj", "embed_tokens", "lm_head", "score",
+)  # fmt: skip
+"""What can get an adapter in models built as Llama is; `score` is a reward model's head."""
+SHAPE: dict[str, dict[str, tuple[str, Any]]] = {
+    "prompt_tuning": {"tokens": ("num_virtual_tokens", None)},
+    "lora": {
+        "rank": ("r", None),
+        "alpha": ("lora_alpha", None),
+        "dora": ("use_dora", False),
+        "rank_stabilised": ("use_rslora", False),
+        "dropout": ("lora_dropout", 0.0),
+        "targets": ("targets", "all-linear"),
+        "also_train": ("also_train", []),
+    },
+}
+"""Settings that make an adapter, with their keys in peft's `adapter_config.json` and what they are where it is
+silent."""
+OF_A_STAGE = ("targets", "also_train")
+"""Those that peft writes otherwise than a recipe says them: compared where the stage that made the adapter is known."""
 WRITTEN_OUT = "a learnt prompt is no weight of the model and cannot be merged"
 
 
@@ -30,7 +50,7 @@ def check_adapter(stage: StageFile, adapter: Path | None) -> None:
     kind = "prompt" if left and left.get("peft_type") == "PROMPT_TUNING" else "lora"
     check_said(place, stage.kind, stage.settings, kind if left else None, _maker(stage))
     if left and said == "continue":
-        _refuse_other_shape(place, stage.kind, stage.settings, left)
+        check_shape(place, stage.kind, stage.settings, left)
 
 
 def check_said(place: str, kind: str, settings: Settings, left: str | None, parent: str) -> None:
@@ -71,7 +91,7 @@ def check_said(place: str, kind: str, settings: Settings, left: str | None, pare
         cure = f"Add {wanted}" + (", or merge" if left == "lora" else "")
         raise ResidencyError(f"{place}.adapter = continue needs {wanted}", cure=cure)
     if said == "merge" and (prompt or (lora and lora["finish"] == "keep")):
-        cure = "Set lora.finish: merge, or " if lora else "Put "
+        cure = "Set lora.finish: merge, or put " if lora else "Put "
         raise ResidencyError(
             f"{place}: the new adapter would stand on weights that are kept nowhere",
             cure=f"{cure}a stage of kind merge with method: adapter between the two",
@@ -126,36 +146,46 @@ def check_window(place: str, kind: str, settings: Settings, longest: int | None)
         )
 
 
-def _refuse_other_shape(place: str, kind: str, settings: Settings, left: Settings) -> None:
-    """An adapter is continued as it is: settings that would make another one are not silently dropped."""
-    if prompt := settings["prompt_tuning"]:
-        told, found = {"tokens": prompt["tokens"]}, {"tokens": left["num_virtual_tokens"]}
-        key = "prompt_tuning"
-    else:
-        lora, key = settings["lora"], "lora"
-        told = {
-            "rank": lora["rank"],
-            "alpha": lora["alpha"],
-            "dora": lora.get("dora", False),
-            "rank_stabilised": lora.get("rank_stabilised", False),
-        }
-        if kind not in WITHOUT_DROPOUT:
-            told["dropout"] = lora.get("dropout", 0.0)
-        found = {
-            "rank": left["r"],
-            "alpha": left["lora_alpha"],
-            "dora": left.get("use_dora", False),
-            "rank_stabilised": left.get("use_rslora", False),
-            "dropout": left.get("lora_dropout", 0.0),
-        }
-    for name, value in told.items():
-        if value != found[name]:
+def check_modules(place: str, settings: Settings) -> None:
+    """The modules that adapters are asked for, by their last names, are in a model built as Llama is.
+
+    Raises:
+        ResidencyError: one is not.
+    """
+    lora = settings["lora"] or {}
+    targets, also = lora.get("targets", "all-linear"), lora.get("also_train", [])
+    for key, names in (("targets", [] if targets == "all-linear" else targets), ("also_train", also)):
+        for name in names:
+            last = name.rpartition(".")[2]
+            if last not in MODULES and not (key == "also_train" and last.endswith("norm")):
+                raise ResidencyError(
+                    f"{place}.lora.{key}: the model has no module {name} that could be trained so",
+                    cure=f"Known: {', '.join(MODULES)}",
+                )
+
+
+def check_shape(place: str, kind: str, settings: Settings, left: Settings) -> None:
+    """An adapter is continued as it is: settings that would make another one are not silently dropped.
+
+    Args:
+        left: `adapter_config.json` of the parent's adapter, or the same keys of one that is not made yet.
+
+    Raises:
+        ResidencyError: they would make another one.
+    """
+    key = "prompt_tuning" if settings["prompt_tuning"] else "lora"
+    own, cure = settings[key], "" if key == "prompt_tuning" else ", or merge the adapter first"
+    for name, (theirs, usual) in SHAPE[key].items():
+        found, told = left.get(theirs, usual), own.get(name, usual)
+        known = name not in OF_A_STAGE or theirs in left
+        if known and told != found and not (name == "dropout" and kind in WITHOUT_DROPOUT):
             raise ResidencyError(
-                f"{place}.{key}.{name} = {value}: the adapter that is continued has {found[name]}",
-                cure=f"Set {name} to {found[name]}, or merge the adapter first",
+                f"{place}.{key}.{name} = {told}: the adapter that is continued has {found}",
+                cure=f"Set {name} to {found}{cure}",
             )
 
 
 def _maker(stage: StageFile) -> str:
-    """The parent's stage, as its directory says it."""
-    return stage.parents["model"].name.rpartition("-")[0] or stage.parents["model"].name
+    """The parent's stage, or its directory where no stage made it."""
+    parent = stage.parents["model"]
+    return read_manifest(parent).stage if (parent / "manifest.json").exists() else parent.name

@@ -11,7 +11,6 @@ from residency.model import base_of
 from residency.train.adapters.rules import check_adapter, check_quantised, check_window
 from residency.train.contract import files, lineage, words
 from residency.train.replies.room import WRITTEN, check_room, window_of
-from residency.weights import fingerprint
 
 
 def check(stage: StageFile, *, here: bool = True) -> None:
@@ -40,10 +39,6 @@ def check(stage: StageFile, *, here: bool = True) -> None:
             words.check_reward(stage, role)
     if stage.kind in WRITTEN:
         _check_replies(stage, tokens)
-    if "reference" in stage.parents:
-        check_reference(
-            stage, fingerprint(stage.parents["reference"]), lineage.name_of(stage.parents["reference"])
-        )
     lineage.check_passport(stage.name, model)
     _check_trackers(stage, tokens)
 
@@ -62,35 +57,16 @@ def check_models(stage: StageFile) -> None:
             lineage.check_passport(stage.name, parent)
 
 
-def check_reference(stage: StageFile, found: str, of: str) -> None:
-    """The reference of preference training and of reinforcement is the parent, exactly.
-
-    Args:
-        found: fingerprint (`residency.weights.fingerprint`) of the reference's weights.
-        of: what the reference is called in the message.
-
-    Raises:
-        ResidencyError: it is another model.
-    """
-    model = stage.parents["model"]
-    if found != fingerprint(model):
-        raise ResidencyError(
-            f"stage {stage.name}: the reference is {of}, not the parent, {lineage.name_of(model)}: the first "
-            "loss would not be ln 2",
-            cure=f"Start from {of}, or remove the reference: the parent is taken",
-        )
-
-
 def _check_room(stage: StageFile, tokens: Path) -> None:
     """Rows fit the model's window, their ids its embedding."""
     model, manifest = stage.parents["model"], read_manifest(tokens)
     config = files.config_of(model)
     check_window(f"stages.{stage.name}", stage.kind, stage.settings, config.get("max_position_embeddings"))
-    highest = manifest.measured.get("highest_token")
-    if highest is not None and highest >= config["vocab_size"]:
+    highest, rows = manifest.measured.get("highest_token"), files.rows_of(model)
+    if highest is not None and highest >= rows:
         raise ResidencyError(
             f"stage {stage.name}: {manifest.stage} holds token {highest}, "
-            f"the model's embedding has {config['vocab_size']} rows",
+            f"the model's embedding has {rows} rows",
             cure="The tokenizer has tokens that the model does not know: use the model's own",
         )
 

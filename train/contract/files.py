@@ -22,6 +22,7 @@ GATHER = (
     "Save the whole weights: DeepSpeed's zero_to_fp32.py makes them of a ZeRO-3 checkpoint, and "
     "stage3_gather_16bit_weights_on_model_save saves them so"
 )
+EMBEDDING = re.compile(r"(?:^|\.)(?:embed_tokens|wte|embed_in)\.weight$")
 LAYER = re.compile(r"^(.*\.(?:layers|h|blocks)\.)(\d+)(\..*)$")
 
 
@@ -40,6 +41,15 @@ def config_of(model: Path) -> Config:
     config: Config = json.loads((base_of(model)[0] / "config.json").read_text(encoding="utf-8"))
     inner = config.get("text_config")
     return config | inner if isinstance(inner, dict) else config
+
+
+def rows_of(model: Path) -> int:
+    """Rows of the embedding; configurations of several modalities may leave the number out (Gemma 3)."""
+    said = config_of(model).get("vocab_size")
+    if said is None:
+        found = tensors(base_of(model)[0])
+        said = next((tensor.shape[0] for name, tensor in found.items() if EMBEDDING.search(name)), 0)
+    return int(said)
 
 
 def check_weights(stage: str, model: Path, *, scores: bool = False) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from residency.artifact import StageFile, read_manifest
 from residency.data.tokenizer import template_digest, template_of, tokenizer_digest
 from residency.errors import ResidencyError
 from residency.model import base_of
-from residency.train.contract.files import config_of
+from residency.train.contract.files import rows_of
 from residency.train.contract.lineage import name_of, parent_of, tokenizer_maker
 
 TALKING = ("sft", "reward", "preference", "rl", "sample", "tree")
@@ -95,10 +96,9 @@ def check_special(place: str, model: Path) -> None:
     Raises:
         ResidencyError: one is not so.
     """
-    known, rows, settings = _all_ids(model), int(config_of(model)["vocab_size"]), _settings(model)
+    known, rows, named = _all_ids(model), rows_of(model), _named(model)
     for key in ("bos_token", "eos_token", "pad_token", "unk_token"):
-        token = settings.get(key)
-        token = token.get("content") if isinstance(token, dict) else token
+        token = named.get(key)
         if token is None:
             continue
         if token not in known:
@@ -117,40 +117,60 @@ def check_stop(place: str, model: Path, template: str) -> None:
     Raises:
         ResidencyError: the model could not learn where to stop.
     """
-    known, rows = _ids(model), int(config_of(model)["vocab_size"])
-    text = _rendered(template, model)
+    known, rows = _ids(model), rows_of(model)
+    for mark in check_marks(place, name_of(model), template, known, _named(model)):
+        _inside(place, model, mark, known[mark], rows)
+
+
+def check_marks(
+    place: str, of: str, template: str, known: Collection[str], named: Mapping[str, str | None]
+) -> list[str]:
+    """The same of a tokenizer that need not be here; returns the marks that the template writes.
+
+    Args:
+        of: the model that the tokenizer belongs to.
+        known: its added tokens.
+        named: those with a role, as templates ask for them: `eos_token`.
+
+    Raises:
+        ResidencyError: as `check_stop`.
+    """
+    if fault := _unreadable(template):
+        raise ResidencyError(
+            f"{place}: the chat template cannot be read: {fault}",
+            cure="Mend it, or give another chat_template",
+        )
+    text = _rendered(template, named)
     if text is None:
-        return
-    for mark in dict.fromkeys(MARK.findall(text)):
+        return []
+    marks = list(dict.fromkeys(MARK.findall(text)))
+    for mark in marks:
         if mark not in known:
             raise ResidencyError(
-                f"{place}: the chat template writes {mark}, which is no single token of the tokenizer of "
-                f"{name_of(model)}",
+                f"{place}: the chat template writes {mark}, which is no single token of the tokenizer of {of}",
                 cure="Give a chat_template that is made for this tokenizer, or add the token to its vocabulary",
             )
-        _inside(place, model, mark, known[mark], rows)
-    behind = text.rpartition(SAID)[2].strip()
     if _turn_end(text, known) is None:
+        behind = text.rpartition(SAID)[2].strip()
         raise ResidencyError(
             f"{place}: the chat template writes {behind[:20]!r} behind the assistant's words, which is no special token"
-            f" of {name_of(model)}: it could not learn where to stop",
+            f" of {of}: it could not learn where to stop",
             cure="Let the template write the tokenizer's eos_token there",
         )
+    return marks
 
 
 def stop_ids(model: Path) -> list[int]:
     """Ids that end a reply: the model's and the tokenizer's end of sequence, and the chat template's end of turn."""
     ends, ids = _stop_ids(model), _all_ids(model)
-    eos = _settings(model).get("eos_token")
-    eos = eos.get("content") if isinstance(eos, dict) else eos
-    template = template_of(model)
-    text = _rendered(template, model) if template else None
+    eos, template = _named(model).get("eos_token"), template_of(model)
+    text = _rendered(template, _named(model)) if template else None
     turn = _turn_end(text, _ids(model)) if text else None
     ends += [ids[token] for token in (eos, turn) if token in ids]
     return list(dict.fromkeys(ends))
 
 
-def _turn_end(text: str, added: dict[str, int]) -> str | None:
+def _turn_end(text: str, added: Collection[str]) -> str | None:
     """The added token that stands behind the assistant's words, the longest where one begins with another."""
     behind = text.rpartition(SAID)[2].strip()
     return max((token for token in added if token and behind.startswith(token)), key=len, default=None)
@@ -164,24 +184,42 @@ def _inside(place: str, model: Path, what: str, number: int, rows: int) -> None:
         )
 
 
-def _rendered(template: str, model: Path) -> str | None:
-    """A question and an answer; None where the template needs more than a template engine."""
-    from jinja2 import TemplateError
-    from jinja2.sandbox import ImmutableSandboxedEnvironment
-
-    settings = _settings(model)
-    tokens = {
+def _named(model: Path) -> dict[str, str | None]:
+    """Special tokens by their names: `eos_token`."""
+    return {
         key: value.get("content") if isinstance(value, dict) else value
-        for key, value in settings.items()
+        for key, value in _settings(model).items()
         if key.endswith("_token")
     }
-    said = [{"role": "user", "content": "question"}, {"role": "assistant", "content": SAID}]
-    engine = ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
-    )
+
+
+def _engine() -> Any:
+    """As transformers renders templates, but for what marks the assistant's words."""
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+    extensions = ["jinja2.ext.loopcontrols"]
+    return ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=extensions)
+
+
+def _unreadable(template: str) -> str | None:
+    """What is wrong with a template's writing; None where it is Jinja."""
+    from jinja2 import TemplateSyntaxError
+
     try:
-        compiled = engine.from_string(GENERATION.sub("", template))
-        return compiled.render(messages=said, add_generation_prompt=False, **tokens)
+        _engine().from_string(GENERATION.sub("", template))
+    except TemplateSyntaxError as error:
+        return f"line {error.lineno}: {error.message}"
+    return None
+
+
+def _rendered(template: str, named: Mapping[str, str | None]) -> str | None:
+    """A question and an answer; None where the template needs more than a template engine."""
+    from jinja2 import TemplateError
+
+    said = [{"role": "user", "content": "question"}, {"role": "assistant", "content": SAID}]
+    try:
+        compiled = _engine().from_string(GENERATION.sub("", template))
+        return str(compiled.render(messages=said, add_generation_prompt=False, **named))
     except (TemplateError, TypeError, ValueError):
         return None
 

@@ -28,10 +28,16 @@ class LoraSettings(Settings):
     stage. Tied ones stay one."""
     dropout: Share = 0.0
     """Dropout on the adapter's input."""
-    targets: Literal["all-linear"] | Annotated[list[str], Field(min_length=1)] = "all-linear"
+    targets: Literal["all-linear"] | list[str] = "all-linear"
     """Modules that get an adapter."""
     finish: Literal["merge", "keep"]
     """At the end of the stage: merge the adapter into the weights, or keep it beside them. Always said explicitly."""
+
+    @model_validator(mode="after")
+    def _has_targets(self) -> LoraSettings:
+        if not self.targets:
+            raise ValueError("targets names no module: give some, or all-linear")
+        return self
 
     @model_validator(mode="after")
     def _one_kind_of_weights(self) -> LoraSettings:

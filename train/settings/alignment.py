@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -12,6 +12,18 @@ from residency.train.settings.optimisation import Optimisation
 from residency.train.settings.rewards import Reward
 
 REFERENCE_FREE = ("simpo", "cpo", "orpo")
+
+
+def _reference_is_the_parent(values: Any) -> Any:
+    """Other tools let the reference be named; here a stage's own parent is taken, and no other is silently ignored."""
+    for key in ("reference", "reference_model", "ref_model"):
+        if isinstance(values, dict) and key in values:
+            parent = values.get("from", "base")
+            raise ValueError(
+                f"{key} = {values[key]}: the reference is the parent, {parent}, always: leave the key out, or start "
+                "from what shall be the reference"
+            )
+    return values
 
 
 class RewardSettings(Optimisation):
@@ -75,6 +87,8 @@ class PreferenceSettings(Optimisation):
     layout: Literal["auto", "padded", "packed", "shared"] = "auto"
     """`padded`: one row a reply, the plain way. `packed`: rows hold several replies. `shared`: both replies stand
     behind one copy of their prompt. The numbers are the same; the fastest that is exact for the model unless given."""
+
+    _reference = model_validator(mode="before")(_reference_is_the_parent)
 
     @model_validator(mode="after")
     def _fields_fit_the_loss(self) -> PreferenceSettings:
@@ -140,6 +154,8 @@ class RlSettings(Optimisation):
     """Peak learning rate."""
     schedule: Literal["cosine", "linear", "constant"] = "constant"
     """Course of the learning rate after warm-up."""
+
+    _reference = model_validator(mode="before")(_reference_is_the_parent)
 
     @model_validator(mode="after")
     def _whole_groups(self) -> RlSettings:
