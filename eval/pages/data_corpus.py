@@ -10,6 +10,7 @@ import re
 from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -194,6 +195,14 @@ class Corpus:
     def has(self, kind: str) -> bool:
         """Whether a step of this kind ran."""
         return any(kind_of(step["step"]) == kind for step in self.steps)
+
+    @property
+    def compared(self) -> int:
+        """Documents that came to the step `duplicates`."""
+        steps = pairwise(self.ledger)
+        return next(
+            (int(one["documents"]) for one, step in steps if kind_of(step["step"]) == "duplicates"), 0
+        )
 
     @property
     def clusters(self) -> Counter[int]:

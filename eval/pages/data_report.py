@@ -116,9 +116,9 @@ def supplement(run: DataRun) -> Markup:
     unsearched = [corpus.name for corpus in run.corpora if not corpus.has("decontaminate")]
     if unsearched:
         parts.append(Markup("Not searched for exam items: {}.").format(", ".join(unsearched)))
-    for name, why in run.waiting.items():
-        told = f" ({why.rstrip('.')})" if why else ""
-        parts.append(Markup("Not finished, and not on this page: {}{}.").format(name, told))
+    waiting = [f"{name} ({why.rstrip('.')})" if why else name for name, why in run.waiting.items()]
+    if waiting:
+        parts.append(Markup("Not finished, and not on this page: {}.").format(", ".join(waiting)))
     return Markup(" ").join(parts)
 
 

@@ -137,8 +137,10 @@ def _uses(stages: list[Stage]) -> dict[str, list[str]]:
     for stage in stages:
         for role, parent in stage.parents.items():
             match stage.kind:
-                case "tokens" | "pairs" if role.startswith("corpus:"):
+                case "tokens" | "pairs" | "replies" | "prompts" if role.startswith("corpus:"):
                     use = stage.serves or stage.name
+                case "vocab" if role.startswith("corpus:"):
+                    use = stage.name
                 case "scratch":
                     use = "tokenizer"
                 case "evaluate" if role.startswith("items:"):

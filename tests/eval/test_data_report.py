@@ -261,6 +261,19 @@ def test_preference_pairs_have_no_mixture(made: Made) -> None:
     assert "The mixture is" not in text
 
 
+def test_corpora_of_reward_and_reinforcement_are_used_too(made: Made) -> None:
+    for name, kind, serves in (("judged", "replies", "ranker"), ("asked", "prompts", "rl")):
+        made.corpus(name, TEXTS)
+        made.stage(f"{serves}-tokens", kind, {f"corpus:{name}": f"corpus-{name}"}, serves)
+    assert read(made.paths, made.graph).uses == {"judged": ["ranker"], "asked": ["rl"]}
+
+
+def test_duplicates_were_looked_for_among_what_earlier_steps_left(made: Made) -> None:
+    made.curated()
+    notes = read(made.paths, made.graph).corpora[0]
+    assert notes.compared == 1004
+
+
 def test_what_lies_behind_the_limit_is_counted(made: Made) -> None:
     made.curated(measured={"held_out_documents": 90, "dropped": {}, "curation": STEPS})
     text = text_of(made.page())
