@@ -28,6 +28,7 @@ from transformers import GenerationConfig, TrainerCallback, TrainerControl, Trai
 
 from residency import events
 from residency.data.shards import PackedRows
+from residency.errors import ResidencyError
 from residency.train.eigenscore import efficient_eigenscore, sentence_embedding
 from residency.train.settings.text import SensitivitySettings
 from residency.train.watch import Watch
@@ -88,6 +89,13 @@ class Sensitivity(TrainerCallback):
         model: Any = None,
         **_: Any,
     ) -> None:
+        first = self.settings.looks * self._every(state)
+        if self.settings.share and first >= state.max_steps:
+            raise ResidencyError(
+                f"stages.{self.watch.stage.name}.sensitivity_dropout: nothing is dropped before step {first}, and "
+                f"there are {state.max_steps}",
+                cure="Lower every or looks; share: 0 only measures",
+            )
         if state.global_step:
             self._resume(Path(args.output_dir) / f"checkpoint-{state.global_step}")
         else:
@@ -102,13 +110,17 @@ class Sensitivity(TrainerCallback):
         model: Any = None,
         **_: Any,
     ) -> None:
-        looks, rest = divmod(state.global_step, self.settings.every or max(1, state.max_steps // LOOKS))
+        looks, rest = divmod(state.global_step, self._every(state))
         if rest == 0:
             self._look(model)
             if looks % self.settings.looks == 0:
                 self._choose()
         if rest == 0 or control.should_save:
             self._score(model, state)
+
+    def _every(self, state: TrainerState) -> int:
+        """Steps between two looks."""
+        return self.settings.every or max(1, state.max_steps // LOOKS)
 
     def _look(self, model: Any) -> None:
         with _evaluating(model, self.seed):

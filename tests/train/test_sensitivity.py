@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
 
+from residency.errors import ResidencyError
 from residency.train.eigenscore import (
     ALPHA,
     efficient_eigenscore,
     eigenscore,
     sentence_embedding,
 )
+from residency.train.settings.text import SensitivitySettings
 from tests.train.test_guard import Cases
 
 if TYPE_CHECKING:
@@ -82,6 +85,20 @@ def test_dimensions_are_0_behind_the_last_layer_but_one_in_training_only() -> No
         model(torch.tensor([[1, 2, 3]]))
     zero = [(hidden == 0).all(dim=(0, 1)).nonzero().flatten().tolist() for hidden in seen]
     assert zero == [[2, 5], []]
+
+
+def test_a_stage_too_short_to_drop_anything_is_refused(tmp_path: Path) -> None:
+    from transformers import TrainerControl, TrainerState, TrainingArguments
+
+    from residency.train.sensitivity import Sensitivity
+
+    sensitivity = Sensitivity.__new__(Sensitivity)
+    sensitivity.settings = SensitivitySettings(every=10, looks=3)
+    sensitivity.watch = SimpleNamespace(stage=SimpleNamespace(name="cpt"))  # type: ignore[assignment]
+    with pytest.raises(ResidencyError, match="dropped before step 30, and there are 30"):
+        sensitivity.on_train_begin(
+            TrainingArguments(output_dir=str(tmp_path)), TrainerState(max_steps=30), TrainerControl()
+        )
 
 
 @pytest.mark.slow

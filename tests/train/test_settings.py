@@ -48,6 +48,10 @@ BLOCKS: dict[str, Any] = {
             RL | {"held_out": None, "guard": {"stop_on": ["reward_hacking"]}},
             "reward_hacking shows on held_out prompts",
         ),
+        (
+            CPT | {"prompt_tuning": {"tokens": 4}, "sensitivity_dropout": {}},
+            "sensitivity_dropout looks at the weights, which prompt_tuning does not change",
+        ),
         (PREFERENCE | {"loss": "cdpo"}, "without label_smoothing cdpo is dpo"),
     ],
 )

@@ -72,6 +72,8 @@ class Optimisation(Settings):
     def _one_adapter(self) -> Optimisation:
         if self.lora and self.prompt_tuning:
             raise ValueError("lora and prompt_tuning exclude each other")
+        if self.prompt_tuning and getattr(self, "sensitivity_dropout", None):
+            raise ValueError("sensitivity_dropout looks at the weights, which prompt_tuning does not change")
         return self
 
     @model_validator(mode="after")
