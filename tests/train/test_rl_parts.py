@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from residency.train.reinforcement.digest import digest
-from residency.train.reinforcement.held_out import rise
+from residency.train.reinforcement.held_out import generation_seconds, rise
 from residency.train.reinforcement.ledger import Ledger
 
 
@@ -51,3 +51,14 @@ def test_a_rise_is_told_over_clusters() -> None:
     assert found["mean"] == pytest.approx(2.5 / 3)
     assert (found["low"], found["high"]) == pytest.approx((2.5 / 3 - half, 2.5 / 3 + half), abs=1e-6)
     assert rise([1.0], [3.0], ["a"]) == {"mean": 2.0, "low": None, "high": None, "clusters": 1}
+
+
+def test_seconds_of_writing_are_those_of_each_writing() -> None:
+    """Logs come at the first step and every ten, replies are written at every second step."""
+    logs = [
+        {"step": 1, "generation_seconds": 2.0},
+        {"step": 10, "generation_seconds": 3.0},
+        {"step": 13, "generation_seconds": 4.0},
+        {"step": 13, "train_loss": 0.0},
+    ]
+    assert generation_seconds(logs, [1, 3, 5, 7, 9, 11, 13]) == 2 + 4 * 3 + 2 * 4

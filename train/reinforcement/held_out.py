@@ -141,14 +141,13 @@ class HeldOutAnswers(TrainerCallback):
         steps = sorted({line["step"] for line in lines})
         tenth = max(1, len(steps) // 10)
         divergences = [log["kl"] for log in logs if log.get("kl") is not None]
-        between = max(1, int(self.trainer.args.logging_steps))
         told = list(self.scores.lines())
         scored = [{key: line[key] for key in ("step", "score", "reward", "kl", "length")} for line in told]
         return {
             "prompts": len(lines),
             "replies": sum(len(line["reward"]) for line in lines),
             "generated_tokens": sum(sum(line["tokens"]) for line in lines),
-            "generation_seconds": round(sum(log.get("generation_seconds") or 0 for log in logs) * between, 2),
+            "generation_seconds": round(generation_seconds(logs, steps), 2),
             "generated_by": "vllm" if self.trainer.use_vllm else "transformers",
             "reward_first": _mean_reward(lines, steps[:tenth]),
             "reward_last": _mean_reward(lines, steps[-tenth:]),
@@ -160,6 +159,20 @@ class HeldOutAnswers(TrainerCallback):
             if told
             else None,
         }
+
+
+def generation_seconds(logs: list[dict[str, Any]], steps: list[int]) -> float:
+    """Seconds in which replies were written: what is logged is their mean over the writings since the last log.
+
+    Args:
+        steps: those before which replies were written.
+    """
+    seconds, before = 0.0, 0
+    for log in logs:
+        if (mean := log.get("generation_seconds")) is not None:
+            seconds += mean * sum(before < step <= log["step"] for step in steps)
+        before = log["step"]
+    return seconds
 
 
 def rise(first: list[float], last: list[float], clusters: list[str]) -> dict[str, float | None]:

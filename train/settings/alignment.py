@@ -134,7 +134,8 @@ class RlSettings(Optimisation):
     max_new_tokens: Positive = 256
     """Longest reply in tokens."""
     kl: Annotated[float, Field(ge=0)] = 0.04
-    """Weight of the divergence from the parent."""
+    """Weight of the divergence from the parent: in `grpo` of each token's, beside the loss; in `rloo` of the whole
+    reply's, taken from its reward."""
     clip_range: Annotated[float, Field(gt=0)] = 0.2
     """How far one update may move a reply's probability ratio (PPO's clipping, arXiv 1707.06347)."""
     iterations: Positive = 1
