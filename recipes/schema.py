@@ -134,14 +134,40 @@ def load(path: Path, overrides: list[str] | None = None) -> Recipe:
 
 
 def json_schema() -> str:
-    """JSON Schema of a recipe file, for editors."""
-    schema = Recipe.model_json_schema(by_alias=True)
+    """JSON Schema of a recipe file, for editors: looser than `load`, since a recipe that extends another holds only
+    what differs."""
+    schema: dict[str, Any] = _loosened(Recipe.model_json_schema(by_alias=True))
     schema["properties"]["extends"] = {
         "type": "string",
         "description": "Another recipe that this one changes.",
     }
+    needed = [field.alias or name for name, field in Recipe.model_fields.items() if field.is_required()]
+    schema["anyOf"] = [{"required": ["extends"]}, {"required": needed}]
     schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
     return json.dumps(schema, indent=1) + "\n"
+
+
+def _loosened(part: Any) -> Any:
+    """No key is needed, and `null` takes an entry of a mapping away."""
+    if isinstance(part, list):
+        return [_loosened(each) for each in part]
+    if not isinstance(part, dict):
+        return part
+    made = {key: _loosened(value) for key, value in part.items()}
+    if isinstance(made.get("required"), list):
+        del made["required"]
+    if isinstance(made.get("oneOf"), list):  # without needed keys several may fit
+        made["anyOf"] = made.pop("oneOf")
+        made.pop("discriminator", None)
+    if isinstance(made.get("additionalProperties"), dict):
+        made["additionalProperties"] = _or_null(made["additionalProperties"])
+    if "patternProperties" in made:
+        made["patternProperties"] = {name: _or_null(each) for name, each in made["patternProperties"].items()}
+    return made
+
+
+def _or_null(part: Any) -> dict[str, Any]:
+    return {"anyOf": [part, {"type": "null"}]}
 
 
 def _explain(raw: Raw, fault: Any) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -59,6 +60,15 @@ def test_task_loads(path: Path) -> None:
 def test_schema_file_is_current() -> None:
     committed = (REPOSITORY / "docs/recipe.schema.json").read_text()
     assert committed == json_schema(), "run: make schema"
+
+
+def test_schema_lets_a_recipe_hold_only_what_differs() -> None:
+    schema = json.loads(json_schema())
+    assert schema["anyOf"] == [{"required": ["extends"]}, {"required": ["name", "base", "stages"]}]
+    assert '"required"' not in json.dumps(schema["$defs"])
+    (entry,) = schema["properties"]["stages"]["patternProperties"].values()
+    kinds, null = entry["anyOf"]
+    assert len(kinds["anyOf"]) == 12 and null == {"type": "null"}
 
 
 @pytest.mark.parametrize(
