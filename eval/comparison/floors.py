@@ -10,10 +10,13 @@ from residency.eval.statistics.floors import chance, constant_floor, longest_opt
 
 
 def floors_of(task: TaskSettings, rows: Sequence[Row]) -> dict[str, float]:
-    """`chance`, the best `constant` option and the `longest` option, as shares of the items; empty without options."""
+    """`chance`, the best `constant` option and the `longest` option, as shares of the items.
+
+    Empty without options, also where the reply is written without having seen them: it is no choice among them.
+    """
     if task.kind == "preference":
         return {"chance": 0.5}
-    if task.kind != "choice":
+    if task.kind != "choice" or (task.scorers[0] == "reply" and not task.listed):
         return {}
     options, answers = [row["options"] for row in rows], [row["answer"] for row in rows]
     return {

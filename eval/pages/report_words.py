@@ -138,7 +138,8 @@ def controls(run: Run) -> Markup:
     listed = ", ".join(f"{s.name} {number(s.value)} (chance {number(s.chance)})" for s in shown)
     if off:
         return Markup("Above chance where it should not be: {}. Read the gains with care.").format(listed)
-    return Markup("Controls at chance, as they should be: {}.").format(listed)
+    where = "at chance" if all(score.mark == "at chance" for score in rows) else "not above chance"
+    return Markup("Controls {}, as they should be: {}.").format(where, listed)
 
 
 def _opening(score: Score) -> Markup:

@@ -26,6 +26,9 @@ def test_a_control_is_judged_by_chance() -> None:
     assert above.model_copy(update={"value_low": 0.2}).mark == "at chance"
     said = report_words.controls(Run(Path(), "x", [], [above]))
     assert "Above chance where it should not be: stem 0.40 (chance 0.25)" in said
+    below = above.model_copy(update={"value": 0.1, "value_low": 0.05, "value_high": 0.15})
+    said = report_words.controls(Run(Path(), "x", [], [below]))
+    assert "Controls not above chance, as they should be: stem 0.10 (chance 0.25)" in said
 
 
 def test_many_tasks_are_counted_not_listed() -> None:
