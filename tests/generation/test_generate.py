@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 from collections import Counter
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
+from transformers import AddedToken, GenerationConfig, LlamaConfig, LlamaForCausalLM
 
 from residency.errors import ResidencyError
 from residency.eval.items import encode
@@ -16,6 +18,7 @@ from residency.generation import generate
 from residency.generation.decoding import Settings
 from residency.generation.generate import draw, end_tokens
 from residency.generation.writer import Writer
+from residency.train.contract import stop_ids
 
 PROMPTS = [
     "Heart",
@@ -183,6 +186,17 @@ def test_weights_that_are_no_numbers_are_refused(tokenizer: Any) -> None:
 def test_the_templates_end_of_turn_ends_a_reply(model: Any, tokenizer: Any) -> None:
     assert tokenizer.convert_tokens_to_ids("<|end|>") in end_tokens(model, tokenizer)
     assert tokenizer.eos_token_id in end_tokens(model, tokenizer)
+
+
+def test_files_and_a_loaded_model_name_the_same_ends(model: Any, tokenizer: Any, tmp_path: Path) -> None:
+    """Also where the token behind the assistant's words is an added one that is not called special."""
+    own = copy.deepcopy(tokenizer)
+    own.add_tokens([AddedToken("<over>", special=False), AddedToken("<over>>", special=False)])
+    own.chat_template = "{% for message in messages %}{{ message['content'] }}\n<over>>{% endfor %}"
+    for part in (model, own):
+        part.save_pretrained(tmp_path)
+    assert own.convert_tokens_to_ids("<over>>") in end_tokens(model, own)
+    assert sorted(stop_ids(tmp_path)) == sorted(end_tokens(model, own))
 
 
 def test_an_adapter_writes_as_its_merged_weights_do(tokenizer: Any) -> None:

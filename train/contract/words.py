@@ -11,6 +11,7 @@ from typing import Any
 from residency.artifact import StageFile, read_manifest
 from residency.data.tokenizer import template_digest, template_of, tokenizer_digest
 from residency.errors import ResidencyError
+from residency.generation.ends import EXCHANGE, SAID, turn_end
 from residency.model import base_of
 from residency.train.contract.files import rows_of
 from residency.train.contract.lineage import name_of, parent_of, tokenizer_maker
@@ -19,7 +20,6 @@ TALKING = ("sft", "reward", "preference", "rl", "sample", "tree")
 """Kinds of stages whose rows are rendered with a chat template."""
 GENERATION = re.compile(r"\{%-?\s*(?:end)?generation\s*-?%\}")
 MARK = re.compile(r"<\|[^<>|\s]+\|>")
-SAID = "qwxzy"
 
 
 def check_tokenizer(stage: StageFile) -> None:
@@ -150,7 +150,7 @@ def check_marks(
                 f"{place}: the chat template writes {mark}, which is no single token of the tokenizer of {of}",
                 cure="Give a chat_template that is made for this tokenizer, or add the token to its vocabulary",
             )
-    if _turn_end(text, known) is None:
+    if turn_end(text, known) is None:
         behind = text.rpartition(SAID)[2].strip()
         raise ResidencyError(
             f"{place}: the chat template writes {behind[:20]!r} behind the assistant's words, which is no special token"
@@ -165,15 +165,9 @@ def stop_ids(model: Path) -> list[int]:
     ends, ids = _stop_ids(model), _all_ids(model)
     eos, template = _named(model).get("eos_token"), template_of(model)
     text = _rendered(template, _named(model)) if template else None
-    turn = _turn_end(text, _ids(model)) if text else None
+    turn = turn_end(text, _ids(model)) if text else None
     ends += [ids[token] for token in (eos, turn) if token in ids]
     return list(dict.fromkeys(ends))
-
-
-def _turn_end(text: str, added: Collection[str]) -> str | None:
-    """The added token that stands behind the assistant's words, the longest where one begins with another."""
-    behind = text.rpartition(SAID)[2].strip()
-    return max((token for token in added if token and behind.startswith(token)), key=len, default=None)
 
 
 def _inside(place: str, model: Path, what: str, number: int, rows: int) -> None:
@@ -216,10 +210,9 @@ def _rendered(template: str, named: Mapping[str, str | None]) -> str | None:
     """A question and an answer; None where the template needs more than a template engine."""
     from jinja2 import TemplateError
 
-    said = [{"role": "user", "content": "question"}, {"role": "assistant", "content": SAID}]
     try:
         compiled = _engine().from_string(GENERATION.sub("", template))
-        return str(compiled.render(messages=said, add_generation_prompt=False, **named))
+        return str(compiled.render(messages=EXCHANGE, add_generation_prompt=False, **named))
     except (TemplateError, TypeError, ValueError):
         return None
 

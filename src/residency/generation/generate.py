@@ -29,10 +29,11 @@ from residency.generation.decoding import (
     decoded,
     first_stop,
 )
+from residency.generation.ends import EXCHANGE, turn_end
 from residency.generation.writer import Writer
 from residency.model import virtual_prompt
 
-WRITER = 1  # raise when replies change: it is part of the records' key
+WRITER = 2  # raise when replies change: it is part of the records' key
 TOKENS_PER_BATCH = {"cpu": 8192, "cuda": 65536}  # prompt and reply; what their keys and values may take
 TOKENS_FOR_VLLM = 2**20  # it schedules them itself, best with many at hand
 
@@ -118,16 +119,15 @@ def end_tokens(model: Any, tokenizer: Any) -> list[int]:
 
 
 def _turn_end(tokenizer: Any) -> int | None:
-    """The special token that the chat template writes behind the assistant's words, if it is one."""
     if not tokenizer.chat_template:
         return None
-    said = [{"role": "user", "content": "question"}, {"role": "assistant", "content": "qwxzy"}]
     try:
-        after = str(tokenizer.apply_chat_template(said, tokenize=False)).rpartition("qwxzy")[2]
+        rendered = str(tokenizer.apply_chat_template(EXCHANGE, tokenize=False))
     except TemplateError:
         return None
-    ids = tokenizer.encode(after.lstrip(), add_special_tokens=False)[:1]
-    return next((int(id) for id in ids if id in tokenizer.all_special_ids), None)
+    added: dict[str, int] = tokenizer.get_added_vocab()
+    end = turn_end(rendered, added)
+    return added[end] if end else None
 
 
 def _batches(asked: Sequence[Asked], new: int, device: str) -> Iterator[list[int]]:
