@@ -71,6 +71,21 @@ def newest_whole(attempt: Path, stage: StageFile) -> tuple[Path | None, list[str
     return None, faults
 
 
+def refuse_other_ranks(checkpoint: Path, ranks: int) -> None:
+    """Training goes on with as many ranks as saved: DeepSpeed does not cut the optimizer's state anew.
+
+    Raises:
+        ResidencyError: there are more ranks now, or fewer.
+    """
+    saved = len(list(checkpoint.glob("global_step*/*zero_pp_rank_*_optim_states.pt")))
+    if saved and saved != ranks:
+        raise ResidencyError(
+            f"{checkpoint.name} was saved by {saved} ranks, now there are {ranks}: the optimizer's state cannot be "
+            "split anew",
+            cure=f"Run again with {saved} ranks, or remove {checkpoint.parent} to start the stage over",
+        )
+
+
 def sweep(attempt: Path, keep: Path | None) -> None:
     """Remove what a killed save left: checkpoints without a seal, and those newer than the one resumed."""
     for checkpoint in _checkpoints(attempt):

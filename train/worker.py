@@ -81,7 +81,7 @@ def run(attempt: Path) -> Exit:
         stage,
         attempt,
         lambda: module.build(stage, attempt, world_size),
-        lambda: _agree_on_checkpoint(attempt, stage, rank),
+        lambda: _agree_on_checkpoint(attempt, stage, rank, world_size),
     )
     proof = engine.prove(trainer, EngineSettings.model_validate(stage.execution["engine"]), world_size)
     if watch.stopped_by:
@@ -121,7 +121,7 @@ def _become_owner(attempt: Path, rank: int) -> str:
     return own(attempt)
 
 
-def _agree_on_checkpoint(attempt: Path, stage: StageFile, rank: int) -> Path | None:
+def _agree_on_checkpoint(attempt: Path, stage: StageFile, rank: int, ranks: int) -> Path | None:
     """Rank 0 chooses, the others follow: all resume from the same checkpoint or none does."""
     import torch
 
@@ -131,6 +131,8 @@ def _agree_on_checkpoint(attempt: Path, stage: StageFile, rank: int) -> Path | N
             found, faults = checkpoint.newest_whole(attempt, stage)
             for fault in faults:
                 print(f"residency: skipped {fault}", flush=True)
+            if found:
+                checkpoint.refuse_other_ranks(found, ranks)
             checkpoint.sweep(attempt, found)
             choice = [found]
         except ResidencyError as error:

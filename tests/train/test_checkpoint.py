@@ -10,7 +10,7 @@ import pytest
 
 from residency.artifact import StageFile
 from residency.errors import Exit, ResidencyError
-from residency.train.checkpoint import SEAL, newest_whole, seal, sweep
+from residency.train.checkpoint import SEAL, newest_whole, refuse_other_ranks, seal, sweep
 
 IDENTITY = "a" * 64
 
@@ -115,3 +115,14 @@ def test_the_sweep_leaves_the_one_resumed_and_older_whole_ones(attempt: Path, st
     unseal(attempt / "checkpoints" / "checkpoint-2")
     sweep(attempt, newest_whole(attempt, stage)[0])
     assert [path.name for path in (attempt / "checkpoints").iterdir()] == ["checkpoint-4"]
+
+
+def test_another_number_of_ranks_is_refused_with_the_cure(attempt: Path) -> None:
+    checkpoint = attempt / "checkpoints" / "checkpoint-10"
+    refuse_other_ranks(checkpoint, 1)  # without ZeRO every rank holds all
+    for rank in range(2):
+        name = f"bf16_zero_pp_rank_{rank}_mp_rank_00_optim_states.pt"
+        (checkpoint / "global_step10" / name).touch()
+    refuse_other_ranks(checkpoint, 2)
+    with pytest.raises(ResidencyError, match=r"saved by 2 ranks, now there are 4: .* Run again with 2 ranks"):
+        refuse_other_ranks(checkpoint, 4)
