@@ -55,8 +55,9 @@ class Progress:
         if not step or not self.current:
             return
         share = step["step"] / step["steps"]
+        shown = "reward" if "reward" in step else "loss"  # the loss of reinforcement says nothing
         learnt = (
-            f"loss {_number(step['loss'])}  {step['tokens_per_second'] or 0:>7,} tokens/s  "
+            f"{shown} {_number(step[shown])}  {step['tokens_per_second'] or 0:>7,} tokens/s  "
             if "loss" in step
             else ""
         )
@@ -159,12 +160,23 @@ def _summary(stage: PlannedStage) -> str:
     if "loss" in measured:
         engine = measured["engine"]
         return (
-            f"loss {_number(measured['loss'])}, {measured['tokens_per_second'] or 0:,.0f} tokens/s, "
+            f"{_learnt(stage.kind, measured)}, {measured['tokens_per_second'] or 0:,.0f} tokens/s, "
             f"ZeRO-{engine['zero']} on {engine['world_size']}"
             + "".join(f", left out step {entry['step']}" for entry in measured.get("left_out", []))
             + "".join(f", sign {sign['sign']}" for sign in measured.get("signs", []))
         )
     return ""
+
+
+def _learnt(kind: str, measured: dict[str, Any]) -> str:
+    """The number by which a training stage is judged."""
+    if kind == "rl":
+        first, last = (_number(measured.get(name)).strip() for name in ("reward_first", "reward_last"))
+        divergence = measured.get("kl_last")  # none without a tie to the parent
+        return f"reward {first} to {last}" + ("" if divergence is None else f", KL {divergence:.3f}")
+    loss = f"loss {_number(measured['loss'])}"
+    accuracy = measured.get("held_out_accuracy")
+    return loss if accuracy is None else f"{loss}, held-out accuracy {accuracy:.3f}"
 
 
 def _number(value: float | None) -> str:
