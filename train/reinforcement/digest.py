@@ -33,7 +33,8 @@ def digest(tensors: Iterable[torch.Tensor]) -> int:
 def of_policy(engine: Any) -> int:
     """Digest of what DeepSpeed trains and holds, the ranks' parts summed; every rank must ask.
 
-    From ZeRO-1 on the trained weights are read where the optimizer has them, apart from the module that writes.
+    With ZeRO-1 and 2 the trained weights are read where the optimizer has them, apart from the module that writes; with
+    ZeRO-3 where they lie in parts, of which the writer's whole ones are gathered.
     """
     frozen: list[Any] = list(parameters(engine.module, trained=False))
     trained: list[Any] = list(parameters(engine.module, trained=True))
