@@ -91,13 +91,13 @@ def find_base(base: str | HubBase) -> BaseModelFiles:
 def _digest(directory: Path) -> str:
     """Identity of a model directory: the sha256 of its weights, configuration and tokenizer."""
     manifest = directory / "manifest.json"
-    if manifest.exists():
-        return str(json.loads(manifest.read_text())["identity"])
     adapter = (directory / "adapter_config.json").exists()
     if not adapter and not (directory / "config.json").exists():
         raise ResidencyError(
             f"base: {directory} holds no config.json", cure="Give a directory in Hugging Face's format"
         )
+    if manifest.exists():
+        return str(json.loads(manifest.read_text())["identity"])
     if not list(directory.glob("*.safetensors")):
         raise ResidencyError(
             f"base: {directory} holds no safetensors weights",

@@ -53,10 +53,11 @@ def run(attempt: Path) -> Path:
         merging.copy_beside(base, payload)
     else:
         contract.check_alike(stage, [parent, *models])
+        read = [*([parent] if settings.method in ("ties", "dare") else []), *models]
         payload.mkdir()
         merging.copy_beside(models[0], payload)
-        shutil.copyfile(parent / "config.json", payload / "config.json")
-        write_weights(payload, _merged(stage, settings, parent, models))
+        shutil.copyfile(read[0] / "config.json", payload / "config.json")
+        write_weights(payload, _merged(stage, settings, read))
     measured = {
         "method": settings.method,
         "weights_sha256": {path.name: sha256(path) for path in sorted(payload.glob("*.safetensors"))},
@@ -99,39 +100,40 @@ def write_weights(
 
 
 def _merged(
-    stage: StageFile, settings: MergeSettings, parent: Path, models: list[Path]
+    stage: StageFile, settings: MergeSettings, models: list[Path]
 ) -> Iterator[tuple[str, torch.Tensor]]:
-    """Every tensor of the merged model, in the type that the parent holds it in."""
-    weights = list(settings.models.values())
-    ancestor = settings.method in ("ties", "dare")
-    skipped = contract.tied_names(parent)
+    """Every tensor of the merged model, in the type that the first of `models` holds it in; that one is the ancestor
+    where the method has one."""
+    skipped = contract.tied_names(models[0])
     with ExitStack() as opened:
-        readers = [_Reader(stage, model, opened) for model in ([parent] if ancestor else []) + models]
+        readers = [_Reader(stage, model, opened) for model in models]
         for name in readers[0].names:
             if name in skipped:
                 continue
             read = [reader(name) for reader in readers]
-            first = read[0]
-            if not first.is_floating_point():
-                yield name, first
+            if not read[0].is_floating_point():
+                yield name, read[0]
                 continue
-            parts = [tensor.float() for tensor in read]
-            if settings.method == "linear":
-                made = arithmetic.linear(parts, weights)
-            elif settings.method == "slerp":
-                made = arithmetic.slerp(parts, weights)
-            else:
-                assert settings.seed is not None
-                made = arithmetic.sparse_sum(
-                    settings.method,
-                    parts[0],
-                    parts[1:],
-                    weights,
-                    settings.density or 0.5,
-                    settings.seed,
-                    name,
-                )
-            yield name, made.to(first.dtype)
+            made = _combined(settings, name, [tensor.float() for tensor in read]).to(read[0].dtype)
+            _refuse_no_number(made, f"stage {stage.name}: the merged {name}", "Lower the weights of models")
+            yield name, made
+
+
+def _combined(settings: MergeSettings, name: str, parts: list[torch.Tensor]) -> torch.Tensor:
+    """One tensor of all models in float32, merged."""
+    weights = list(settings.models.values())
+    if settings.method == "linear":
+        return arithmetic.linear(parts, weights)
+    if settings.method == "slerp":
+        return arithmetic.slerp(parts, weights)
+    assert settings.seed is not None
+    density = 0.5 if settings.density is None else settings.density
+    return arithmetic.sparse_sum(settings.method, parts[0], parts[1:], weights, density, settings.seed, name)
+
+
+def _refuse_no_number(tensor: torch.Tensor, what: str, cure: str) -> None:
+    if not torch.isfinite(tensor).all():
+        raise ResidencyError(f"{what} holds what is no number", cure=cure, code=Exit.DIVERGED)
 
 
 class _Reader:
@@ -148,12 +150,11 @@ class _Reader:
 
     def __call__(self, name: str) -> torch.Tensor:
         tensor: torch.Tensor = self._handle[name].get_tensor(name)
-        if not torch.isfinite(tensor).all():
-            raise ResidencyError(
-                f"stage {self.stage.name}: {name} of {self.model.name} holds what is no number",
-                cure="Leave this model out, or train it again with a lower learning rate",
-                code=Exit.DIVERGED,
-            )
+        what, cure = (
+            f"{name} of {self.model.name}",
+            "Leave this model out, or train it again with a lower learning rate",
+        )
+        _refuse_no_number(tensor, f"stage {self.stage.name}: {what}", cure)
         return tensor
 
 

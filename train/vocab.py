@@ -24,6 +24,7 @@ from residency.data.fast_tokenizer import fastest_exact
 from residency.data.tokenizer import load_tokenizer
 from residency.errors import ResidencyError
 from residency.model import base_of
+from residency.train import contract
 from residency.train.settings import VocabSettings
 from residency.train.vocabulary import embedding, fertility, terms, words
 from residency.train.vocabulary.terms import Terms
@@ -46,6 +47,7 @@ def run(attempt: Path) -> Path:
     stage, owner, payload = read_stage(attempt), own(attempt), attempt / "payload"
     shutil.rmtree(payload, ignore_errors=True)
     settings, parent = VocabSettings.model_validate(stage.settings), stage.parents["model"]
+    contract.check_models(stage)
     corpus = _checked(stage, settings)
     known, grown = _terms(stage, settings), Grown(parent)
     tokenizer, sample = load_tokenizer(parent), _sample(corpus)

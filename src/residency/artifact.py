@@ -288,14 +288,16 @@ def commit(
         created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     )
     write_json(payload / "manifest.json", manifest.model_dump())
-    for path in sorted(payload.rglob("*")):
+    for path in [*sorted(payload.rglob("*")), payload]:
         _fsync(path)
     if read_attempt(attempt).get("owner") != owner:
         raise ResidencyError(
             f"stage {stage.name}: another process owns {attempt} now; this result is not committed",
             code=Exit.DO_NOT_REQUEUE,
         )
-    if not final.exists():
+    if not (final / "manifest.json").exists():
+        if final.exists():  # what is left of an artifact that was being removed
+            shutil.rmtree(final)
         payload.rename(final)
         _fsync(final.parent)
     shutil.rmtree(attempt)

@@ -175,6 +175,11 @@ def base_of(directory: Path) -> tuple[Path, Path | None]:
         return directory, None
     if (directory / "manifest.json").exists():
         parent = (directory / read_manifest(directory).parent_paths["model"]).resolve()
+        if not parent.exists():
+            raise ResidencyError(
+                f"{directory}: the base of this adapter, {parent}, is gone",
+                cure="Bring it back, or run its stage again",
+            )
     else:
         parent = _named_base(directory)
     if (parent / "adapter_config.json").exists():

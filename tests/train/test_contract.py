@@ -172,6 +172,19 @@ def test_an_adapter_of_another_base_is_refused(stage: StageFile, world: World, t
         contract.check(stage.model_copy(update={"name": "dpo"}))
 
 
+def test_an_adapter_of_an_unknown_kind_or_without_its_base_is_refused(
+    stage: StageFile, world: World, tmp_path: Path
+) -> None:
+    base = stage.parents["model"]
+    stage.settings |= {"adapter": "merge"}
+    stage.parents["model"] = adapter(base, tmp_path / "other")
+    change(stage.parents["model"] / "adapter_config.json", peft_type="IA3")
+    refused(stage, r"other is an adapter of kind IA3\. Known: LORA, PROMPT_TUNING")
+    left = stage.parents["model"] = made_by("sft", "sft", adapter(base, world.run / "left"), base)
+    base.rename(tmp_path / "moved")
+    refused(stage, rf"{left}: the base of this adapter, {base}, is gone\. Bring it back")
+
+
 def test_a_reward_model_of_another_tokenizer_is_refused(preference: StageFile, world: World) -> None:
     base, payload = preference.parents["model"], world.run / "judged"
     shutil.copytree(base, payload, ignore=shutil.ignore_patterns("manifest.json"))

@@ -213,6 +213,25 @@ def test_missing_tensors_and_what_is_no_number_are_refused(models: dict[str, Pat
         merged(models, "one", "linear", {"one": 1, "two": 1})
 
 
+def test_a_merge_that_gives_no_numbers_is_refused(models: dict[str, Path]) -> None:
+    with pytest.raises(
+        ResidencyError, match=r"the merged model\..* holds what is no number\. Lower the weights"
+    ):
+        merged(models, "base", "ties", {"one": 1e39})
+
+
+def test_a_merged_model_has_the_type_that_its_configuration_says(models: dict[str, Path]) -> None:
+    half = {name: tensor.bfloat16() for name, tensor in read(models["two"]).items()}
+    save(models["two"], half)
+    change = json.loads((models["two"] / "config.json").read_text()) | {"dtype": "bfloat16"}
+    (models["two"] / "config.json").write_text(json.dumps(change))
+    seal(models["two"], "two", read_manifest(models["two"]).passport, models["base"])
+    made = merged(models, "one", "linear", {"two": 1, "one": 1})
+    assert json.loads((made / "config.json").read_text())["dtype"] == "bfloat16"
+    one = read(models["one"])
+    close(read(made), {name: ((half[name].float() + one[name]) / 2).bfloat16() for name in one})
+
+
 def test_an_adapter_among_whole_models_is_refused(models: dict[str, Path]) -> None:
     two = models["two"]
     width = {"base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight": torch.ones(2, 32)}

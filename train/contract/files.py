@@ -18,6 +18,8 @@ Config = dict[str, Any]
 LLAMA_LIKE = ("llama", "mistral", "qwen2", "qwen3", "gemma", "gemma2")
 """Architectures whose tensors have the shapes of `_expected`."""
 TRAINABLE = ("F64", "F32", "BF16", "F16")
+ADAPTERS = ("LORA", "PROMPT_TUNING")
+"""peft's names for the kinds of adapters that are continued, merged and read."""
 GATHER = (
     "Save the whole weights: DeepSpeed's zero_to_fp32.py makes them of a ZeRO-3 checkpoint, and "
     "stage3_gather_16bit_weights_on_model_save saves them so"
@@ -180,7 +182,13 @@ def _is_scorer(config: Config) -> bool:
 
 
 def _check_adapter(stage: str, adapter: Path, base: Path) -> None:
-    """The adapter's matrices fit those of the base."""
+    """The adapter is of a kind that can be built on, and its matrices fit those of the base."""
+    kind = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8")).get("peft_type")
+    if kind not in ADAPTERS:
+        raise ResidencyError(
+            f"stage {stage}: {name_of(adapter)} is an adapter of kind {kind}",
+            cure=f"Known: {', '.join(ADAPTERS)}; merge others into their base with peft, and start from that",
+        )
     below, width = tensors(base), config_of(base).get("hidden_size")
     for name, tensor in tensors(adapter).items():
         if not math.prod(tensor.shape):
