@@ -26,7 +26,9 @@ if TYPE_CHECKING:
     from residency.data.rendering import Message
 
 Row = dict[str, Any]
-SCHEMAS = ("messages", "preference", "ranked", "choice", "answer", "labelled")
+ANSWERED = ("choice", "answer")
+"""Schemas whose prompts have a right answer."""
+SCHEMAS = ("messages", "preference", "ranked", *ANSWERED, "labelled")
 
 
 def run(attempt: Path) -> Path:

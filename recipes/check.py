@@ -21,6 +21,7 @@ from residency.recipes.check_vocabulary import check_vocabulary
 from residency.recipes.plan import Plan, PlannedStage
 from residency.train.batches import accumulation
 from residency.train.launch import local_processes
+from residency.train.replies.room import WRITTEN, reply_tokens
 from residency.train.settings import (
     EngineSettings,
     TrainingStage,
@@ -100,9 +101,11 @@ def _check_training(plan: Plan, name: str, stage: TrainingStage, here: bool) -> 
     cluster = plan.recipe.cluster
     world_size = local_processes(engine.processes) if here else cluster.nodes * cluster.tasks_per_node
     micro, accumulate = accumulation(name, stage.batch_size, engine, world_size)
+    written = reply_tokens(stage.kind, planned.settings)[0] if stage.kind in WRITTEN else 0
+    longest = stage.max_length + written
     notes = [
         f"{name}: {world_size} ranks x {micro} rows x {accumulate} accumulation = {stage.batch_size} rows "
-        f"= up to {stage.batch_size * stage.max_length:,} tokens a step, ZeRO-{engine.zero}"
+        f"= up to {stage.batch_size * longest:,} tokens a step, ZeRO-{engine.zero}"
     ]
     return notes + _progress(planned)
 

@@ -19,6 +19,7 @@ from residency.train.settings import (
     SampleSettings,
     SftSettings,
     TextStage,
+    TreeSettings,
     VocabSettings,
     WritingStage,
 )
@@ -76,7 +77,13 @@ def _wanted(stage: object) -> tuple[str, ...]:
         return ("preference", "labelled") if stage.loss == "kto" else ("preference",)
     if isinstance(stage, RewardSettings):
         return tuple(replies.FORMS)
-    return prompts.SCHEMAS if isinstance(stage, RlSettings | WritingStage) else ()
+    if isinstance(stage, RlSettings | WritingStage):
+        return prompts.ANSWERED if _checks_answers(stage) else prompts.SCHEMAS
+    return ()
+
+
+def _checks_answers(stage: RlSettings | WritingStage) -> bool:
+    return isinstance(stage, TreeSettings) or any(reward.kind == "correct" for reward in stage.rewards)
 
 
 def _check(plan: Plan, place: str, corpus: str, wanted: tuple[str, ...]) -> None:

@@ -231,3 +231,18 @@ def test_a_learnt_prompt_is_never_built_on(tmp_path: Path) -> None:
         told = refusal(tmp_path, sft("a", "base", PROMPT), stage)
         assert "a leaves a learnt prompt" in told
         assert cure in told
+
+
+@pytest.mark.parametrize(
+    "stage",
+    [
+        "rl: {kind: rl, corpus: turns, rewards: [{kind: correct}], max_new_tokens: 8, max_length: 40}",
+        "drawn: {kind: sample, corpus: turns, rewards: [{kind: correct}], max_new_tokens: 8, max_length: 40}",
+        "trees: {kind: tree, corpus: turns, depth: 2, max_step_tokens: 4, max_length: 40}",
+    ],
+)
+def test_answers_are_checked_only_where_there_are_some(tmp_path: Path, stage: str) -> None:
+    name = stage.partition(":")[0]
+    told = refusal(tmp_path, sft("talk"), stage.replace("corpus", "from: talk, corpus", 1))
+    assert told.startswith(f"stages.{name}: corpus turns holds dialogues")
+    assert "Give exam items or questions with answers" in told
