@@ -27,6 +27,7 @@ MARK = (
 )
 Encoded = tuple[list[NDArray[np.uint32]], list[NDArray[np.uint8]]]
 """Ids and loss mask (1 = carries loss) of some rows, in their order: `[tokens]` each."""
+SEVERAL = 50  # dialogues of several replies in which every prompt is rendered alone too
 
 
 class TextEncoder:
@@ -84,6 +85,7 @@ class DialogueEncoder:
         self.asked = template or own_template(tokenizer)
         self.stops: set[int] = set()
         """Stop tokens that some reply ended in."""
+        self._several = 0  # dialogues of several replies that were encoded
         if strict and sample:
             for row, ids, mask in zip(sample, *self(list(sample)), strict=True):
                 self._check_prompts(row, ids.tolist(), mask.tolist())
@@ -106,8 +108,17 @@ class DialogueEncoder:
         if self.strict:
             for row, document, mask in zip(rows, encoded["input_ids"], masks, strict=True):
                 self._check_stops(row, document, mask)
+                if self._is_peculiar(row):
+                    self._check_prompts(row, document, mask)
         ids = [np.asarray(document, dtype=np.uint32) for document in encoded["input_ids"]]
         return ids, [np.asarray(mask, dtype=np.uint8) for mask in masks]
+
+    def _is_peculiar(self, row: Row) -> bool:
+        """Whether a sample may tell nothing of a dialogue: a reply that begins with blanks, which may melt into one token
+        with the prompt's end, and the first dialogues of several replies, of which templates may leave parts out."""
+        said = [message["content"] for message in row["messages"] if message["role"] == "assistant"]
+        self._several += len(said) > 1
+        return any(reply != reply.lstrip() for reply in said) or (len(said) > 1 and self._several <= SEVERAL)
 
     def _check_stops(self, row: Row, ids: list[int], mask: list[int]) -> None:
         for start, end in stretches(mask):

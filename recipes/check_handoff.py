@@ -114,6 +114,11 @@ def _check_merge(plan: Plan, name: str, stage: MergeSettings) -> None:
 
 
 def _check_whole(plan: Plan, name: str, stage: ExportSettings | VocabSettings) -> None:
+    if isinstance(stage, ExportSettings) and stage.parent == "base" and plan.base:
+        raise ResidencyError(
+            f"stages.{name}: {plan.base.model} comes from outside, no stage has made anything of it",
+            cure="Name a stage; to put an adapter from outside into its base, one of kind merge",
+        )
     if leaves(plan, stage.parent) == "prompt":
         exported = isinstance(stage, ExportSettings)
         cure = f"Pass on the directory of {stage.parent} itself: peft loads it"

@@ -128,6 +128,18 @@ def test_a_line_break_that_melts_into_the_prompt_is_refused() -> None:
     messages = [{"role": "user", "content": "Why?"}, {"role": "assistant", "content": "\n\nSo."}]
     with pytest.raises(ResidencyError, match="or take blanks at the beginning of replies out"):
         DialogueEncoder(tokenizer, "model", asked, sample=[{"id": "d", "messages": messages}])
+    rare = DialogueEncoder(tokenizer, "model", asked, sample=[])
+    with pytest.raises(ResidencyError, match="or take blanks at the beginning of replies out"):
+        rare([{"id": "d", "messages": messages}])
+
+
+def test_the_first_dialogues_of_several_replies_are_looked_at_too(tokenizer: Any) -> None:
+    """A template that leaves out what was said before: no dialogue of one reply shows it."""
+    last = f"{LOOP}{{% if loop.last %}}<|assistant|>{{% endif %}}{SAID}{REST}{ASK}"
+    encode = DialogueEncoder(tokenizer, "model", last, sample=[SHORT])
+    encode([SHORT])
+    with pytest.raises(ResidencyError, match=r"dialogue d1, message 3: .* the model would be asked with"):
+        encode([SHORT, DIALOGUE])
 
 
 def test_truncation_is_asked_for_counted_and_told_per_corpus(

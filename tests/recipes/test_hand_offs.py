@@ -246,3 +246,12 @@ def test_answers_are_checked_only_where_there_are_some(tmp_path: Path, stage: st
     told = refusal(tmp_path, sft("talk"), stage.replace("corpus", "from: talk, corpus", 1))
     assert told.startswith(f"stages.{name}: corpus turns holds dialogues")
     assert "Give exam items or questions with answers" in told
+
+
+def test_an_export_is_of_what_a_stage_made(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text("name: small\nbase: nobody/nothing\nstages:\n  out: {kind: export, from: base}\n")
+    with pytest.raises(
+        ResidencyError, match=r"stages\.out: nobody/nothing comes from outside, no stage has made"
+    ):
+        check.check(Plan(load(path), RunPaths(tmp_path / "runs" / "small")))
