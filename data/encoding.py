@@ -114,8 +114,8 @@ class DialogueEncoder:
         return ids, [np.asarray(mask, dtype=np.uint8) for mask in masks]
 
     def _is_peculiar(self, row: Row) -> bool:
-        """Whether a sample may tell nothing of a dialogue: a reply that begins with blanks, which may melt into one token
-        with the prompt's end, and the first dialogues of several replies, of which templates may leave parts out."""
+        """Whether a sample may tell nothing of a dialogue: a reply that begins with blanks, which may melt into the
+        prompt's last token, and the first dialogues of several replies, of which templates may leave parts out."""
         said = [message["content"] for message in row["messages"] if message["role"] == "assistant"]
         self._several += len(said) > 1
         return any(reply != reply.lstrip() for reply in said) or (len(said) > 1 and self._several <= SEVERAL)
