@@ -14,8 +14,13 @@ def chat(directory: Path) -> None:
     """Read questions from standard input until its end (Ctrl-D); print the greedy reply to each.
 
     Raises:
-        ResidencyError: the model has no chat template (it was not fine-tuned on dialogues).
+        ResidencyError: there is no model, or one that has no chat template (it was not fine-tuned on dialogues).
     """
+    if not any((directory / name).exists() for name in ("config.json", "adapter_config.json")):
+        raise ResidencyError(
+            f"{directory} holds no model",
+            cure="Give the directory of a finished stage: runs/NAME/sft-1a2b3c4d",
+        )
     import torch
     from transformers import TextStreamer
 

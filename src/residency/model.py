@@ -96,7 +96,7 @@ def load_weights(
         quantised: hold them in 4 bits (NF4, arXiv 2305.14314); needs a GPU and bitsandbytes.
 
     Raises:
-        ResidencyError: a tensor of the model is not in its files.
+        ResidencyError: a tensor of the model is not in its files, or it is a reward model and shall write.
     """
     from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
@@ -111,6 +111,10 @@ def load_weights(
         **({"num_labels": 1} if scores else {}),
         **(_four_bits(precision) if quantised else {}),
     )
+    if "score.weight" in read["unexpected_keys"]:  # with a tied head nothing is missing
+        raise ResidencyError(
+            f"{directory} is a reward model: it scores replies and writes none", cure="Give a language model"
+        )
     if missing := sorted(set(read["missing_keys"]) - ({"score.weight"} if scores else set())):
         raise ResidencyError(
             f"{directory}: {len(missing)} tensors are not in its files, {missing[0]} among them: they would be random",
