@@ -38,8 +38,8 @@ class Book:
         """Read the items of `source` (a JSONL file, or the directory of a `sample` stage) and what is ranked already.
 
         Raises:
-            ResidencyError: a file that is not there or cannot be read, no row that can be ranked, or rankings of
-                another source.
+            ResidencyError: a file that is not there, cannot be read or written, no row that can be ranked, or rankings
+                of another source.
         """
         self.rankings, self.seed = rankings, seed
         self.skipped = rankings.with_suffix(".skipped.jsonl")
@@ -52,6 +52,7 @@ class Book:
                 f"{source} holds no prompt with {FEWEST} to {MOST} different replies",
                 cure=f"Give rows with prompt and {' or '.join(REPLIES)}",
             )
+        _refuse_read_only(rankings)
         self._lock = threading.Lock()
         self._sizes: list[int] = []
         self.rows: list[Row] = []
@@ -126,7 +127,6 @@ class Book:
             placed = dict(zip(shown, ranks, strict=True))
             in_order = [placed[place] for place in range(len(shown))]
             row = {"id": f"{item}/{rater}", "cluster": item, **known, "ranks": in_order, **row}
-        self.rankings.parent.mkdir(parents=True, exist_ok=True)
         with self._lock, self.rankings.open("ab") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             self._read()
@@ -143,6 +143,18 @@ def _read(path: Path) -> Iterator[Row]:
         if isinstance(row, Problem):
             raise ResidencyError(f"{path}:{number}: {row.what}", cure="Mend or remove this line")
         yield {"id": number, **row}
+
+
+def _refuse_read_only(rankings: Path) -> None:
+    """Before a rater has judged anything for nothing."""
+    try:
+        rankings.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ResidencyError(f"{rankings.parent}: {error.strerror}", cure="Give another file") from error
+    if not os.access(rankings if rankings.exists() else rankings.parent, os.W_OK):
+        raise ResidencyError(
+            f"{rankings} cannot be written", cure="Give another file, or the right to write it"
+        )
 
 
 def _append(path: Path, row: Row) -> None:

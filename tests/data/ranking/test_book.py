@@ -113,6 +113,8 @@ def test_sources_that_cannot_be_ranked_are_refused(tmp_path: Path) -> None:
     )
     with pytest.raises(ResidencyError, match="rankings of gout, which"):
         book(tmp_path, name="others.jsonl")
+    with pytest.raises(ResidencyError, match=r"replies\.jsonl: .*Give another file"):
+        book(tmp_path, name="replies.jsonl/rankings.jsonl")
     (tmp_path / "cut.jsonl").write_text('{"item": "fev')
     with pytest.raises(ResidencyError, match=r"cut\.jsonl:1"):
         book(tmp_path, name="cut.jsonl")
