@@ -172,6 +172,19 @@ def test_rloo_with_whole_weights_under_zero_2(made: World, tmp_path: Path) -> No
     assert read_manifest(artifact).measured["held_out_first"] is None
 
 
+def test_the_reference_of_a_continued_adapter_is_that_adapter(made: World, tmp_path: Path) -> None:
+    """Its parent has left the base: a reference without the adapter would show a divergence at once."""
+    world = copied(made, tmp_path / "world")
+    lora = {"rank": 4, "alpha": 8.0, "finish": "keep"}
+    sft = {"learning_rate": 3e-2, "epochs": 1, "lora": lora}
+    own = RL | {"from": "sft", "adapter": "continue", "lora": lora, "epochs": 1.0, "held_out": None}
+    artifact = world.train_all({"sft": sft, "rl": own}, zero=3)
+    first, *_, last = [step["kl"] for step in told(world, "step") if "kl" in step]
+    assert abs(first) < 1e-6 < last
+    assert [check["step"] for check in told(world, "weights_checked")] == [0, 2]
+    assert not (artifact / "ref").exists()
+
+
 SPOILT = """
 import sys, torch
 from residency.train import rl, worker

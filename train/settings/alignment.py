@@ -144,7 +144,7 @@ class RlSettings(Optimisation):
     """Corpus of exam items that are answered whenever a checkpoint is saved: a reward that rises while these fall is
     being exploited."""
     epochs: Annotated[float, Field(gt=0)] = 1.0
-    """Passes over the prompts."""
+    """Passes over the prompts; those that do not fill the last step are left out."""
     limit: Count | None = None
     """At most so many prompts."""
     max_length: Positive = 1024
