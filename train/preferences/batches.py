@@ -106,10 +106,17 @@ class Pairs(Dataset[int]):
         that the reference's log-probabilities can be kept.
         """
         prompts = [tuple(row["prompt_ids"]) for row in self.rows]
-        before: Ints = np.arange(len(prompts)) - 1
-        for number, asked in enumerate(prompts):
-            for steps in range(1, len(prompts)):
-                if prompts[number - steps] != asked:
-                    before[number] = (number - steps) % len(prompts)
-                    break
-        return before % len(prompts)
+        return nearest_other(prompts)
+
+
+def nearest_other(prompts: Sequence[Any]) -> Ints:
+    """For each prompt the place of the nearest one before it, in a circle, that differs; where all are alike, the one
+    before."""
+    count = len(prompts)
+    before: Ints = (np.arange(count) - 1) % count
+    first = next((at for at in range(1, count) if prompts[at] != prompts[at - 1]), None)
+    if first is not None:
+        for at in (number % count for number in range(first, first + count)):
+            if prompts[at] == prompts[at - 1]:
+                before[at] = before[at - 1]
+    return before

@@ -80,7 +80,9 @@ class PreferenceTrainer(FiniteLoss, TiedOnce, Trainer):
         """The passes of a step, each told what only the whole step knows, over all ranks."""
         batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
         objective = self.objective
-        if not batches or not (objective.likelihood or objective.unpaired):
+        if not batches or self._guard.leaves_out(self.state.global_step + 1):
+            return batches, None
+        if not (objective.likelihood or objective.unpaired):
             return batches, None
         batches = [self._prepare_inputs(batch) for batch in batches]
         totals = torch.zeros(2, device=device)

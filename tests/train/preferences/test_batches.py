@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from residency.train.preferences.batches import Pairs
+from residency.train.preferences.batches import Pairs, nearest_other
 
 
 @pytest.mark.parametrize(
@@ -35,3 +35,11 @@ def test_a_step_holds_the_same_pairs_on_any_number_of_ranks(pairs_file: Path) ->
         pairs.place(epochs=2.0, batch_size=4, world_size=world_size, micro=micro, seed=3)
         found.append([sorted(pairs.order[first : first + 4]) for first in range(0, len(pairs), 4)])
     assert all(steps == found[0] for steps in found)
+
+
+@pytest.mark.parametrize(
+    ("prompts", "expected"),
+    [("aabbc", [4, 4, 1, 1, 3]), ("abca", [2, 0, 1, 2]), ("aaa", [2, 0, 1]), ("a", [0])],
+)
+def test_a_reply_to_another_prompt_is_the_nearest_before(prompts: str, expected: list[int]) -> None:
+    assert nearest_other(prompts).tolist() == expected
