@@ -28,6 +28,7 @@ from transformers import (
 from residency.artifact import StageFile
 from residency.data import replies
 from residency.data.tokenizer import template_digest, tokenizer_digest
+from residency.errors import ResidencyError
 from residency.train.adapters.prepare import prepare
 from residency.train.engine import training_arguments
 from residency.train.reward_model.judgement import HALF, agreement
@@ -131,7 +132,11 @@ class HeldOutJudgements(TrainerCallback):
 
 
 def build(stage: StageFile, attempt: Path, world_size: int) -> tuple[RewardTrainer, Watch]:
-    """Trainer over all rows of all epochs; the model's head is new, drawn from the stage's seed."""
+    """Trainer over all rows of all epochs; the model's head is new, drawn from the stage's seed.
+
+    Raises:
+        ResidencyError: `centre` where there are no two replies to weigh.
+    """
     settings, tokens = stage.settings, stage.parents["tokens"]
     rows = JudgedRows(
         replies.load(tokens, "train"),
@@ -139,6 +144,7 @@ def build(stage: StageFile, attempt: Path, world_size: int) -> tuple[RewardTrain
         epochs=settings["epochs"],
         seed=settings["seed"],
     )
+    form = _form(stage, rows.rows[0])
     arguments = TrainingArguments(**training_arguments(stage, attempt, world_size, len(rows)))
     model, tokenizer = prepare(
         stage, attempt, scores=True
@@ -146,7 +152,7 @@ def build(stage: StageFile, attempt: Path, world_size: int) -> tuple[RewardTrain
     _name_padding(model, tokenizer)
     watch = Watch(attempt, stage, tokens=rows.tokens)
     watch.measured |= {
-        "form": "steps" if "values" in rows.rows[0] else "ranked",
+        "form": form,
         "tokenizer_digest": tokenizer_digest(stage.parents["model"]),
         "template_digest": template_digest(tokenizer.chat_template),
     }
@@ -162,6 +168,18 @@ def build(stage: StageFile, attempt: Path, world_size: int) -> tuple[RewardTrain
     trainer.centre = settings["centre"]
     held_out.trainer = trainer
     return trainer, watch
+
+
+def _form(stage: StageFile, row: Row) -> str:
+    """What the corpus holds, `ranked` replies or `steps`; `centre` is of the first."""
+    if "values" not in row:
+        return "ranked"
+    if stage.settings["centre"]:
+        raise ResidencyError(
+            f"stages.{stage.name}.centre weighs the scores of two replies, and the corpus holds reasoning steps",
+            cure="Leave centre out",
+        )
+    return "steps"
 
 
 def _name_padding(model: Any, tokenizer: Any) -> None:

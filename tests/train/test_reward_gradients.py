@@ -19,6 +19,8 @@ from safetensors.torch import load_file
 
 from residency.artifact import StageFile, read_stage
 from residency.data import replies
+from residency.errors import ResidencyError
+from residency.train import reward
 from residency.train.adapters.prepare import prepare
 from residency.train.reward_model.rows import NONE, JudgedRows
 
@@ -57,6 +59,15 @@ def attempts(made: World, tmp_path_factory: pytest.TempPathFactory) -> dict[Any,
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-4000:] + done.stdout[-1000:]
     return found
+
+
+def test_two_replies_are_not_weighed_where_there_are_steps(made: World, tmp_path: Path) -> None:
+    stages = {"reward-steps": STAGES["steps"] | {"centre": CENTRE}}
+    attempt = made.attempt(made.plan(stages, processes=1), "reward-steps")
+    with pytest.raises(
+        ResidencyError, match=r"stages\.reward-steps\.centre weighs the scores of two replies"
+    ):
+        reward.build(read_stage(attempt), attempt, 1)
 
 
 @pytest.mark.slow
