@@ -47,7 +47,9 @@ def check_handoff(plan: Plan, *, here: bool) -> None:
             _check_whole(plan, name, stage)
         if stage.kind in WRITTEN:
             longest = ("max_length", plan.stages[name].settings["max_length"])
-            check_room(name, stage.kind, plan.stages[name].settings, longest, _window(plan))
+            check_room(
+                name, stage.kind, plan.stages[name].settings, longest, _window_behind(plan, stage.parent)
+            )
         if isinstance(stage, TrainingStage | WritingStage):
             _check_template(plan, name)
             _check_finished(plan, name, here)
@@ -177,3 +179,10 @@ def _config(plan: Plan) -> dict[str, Any]:
 def _window(plan: Plan) -> int | None:
     longest = _config(plan).get("max_position_embeddings")
     return int(longest) if longest else None
+
+
+def _window_behind(plan: Plan, name: str) -> int | None:
+    """What a learnt prompt that a stage leaves, if it leaves one, leaves of the window."""
+    prompt = _adapter_of(plan, name) if leaves(plan, name) == "prompt" else {}
+    longest = _window(plan)
+    return longest and longest - prompt.get("num_virtual_tokens", 0)

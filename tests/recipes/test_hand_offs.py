@@ -255,3 +255,10 @@ def test_an_export_is_of_what_a_stage_made(tmp_path: Path) -> None:
         ResidencyError, match=r"stages\.out: nobody/nothing comes from outside, no stage has made"
     ):
         check.check(Plan(load(path), RunPaths(tmp_path / "runs" / "small")))
+
+
+def test_a_learnt_prompt_takes_its_part_of_the_window(tmp_path: Path) -> None:
+    draws = "draws: {kind: sample, from: a, corpus: turns, max_length: 40, max_new_tokens: 24}"
+    checked(tmp_path, sft("a"), draws)
+    told = refusal(tmp_path, sft("a", "base", PROMPT), draws)
+    assert "more than the 60 tokens that the model reads. Set max_new_tokens to 20 or less" in told
