@@ -11,7 +11,7 @@ from residency.model import base_of
 from residency.recipes.check_handoff import leaves
 from residency.recipes.plan import Plan
 from residency.recipes.plan_stages import tokenizer_stage
-from residency.train.settings import VocabSettings
+from residency.train.settings import TrainingStage, VocabSettings
 from residency.train.vocabulary import terms
 from residency.train.vocabulary.embedding import rows_for
 from residency.train.vocabulary.tokenizer import refuse_others
@@ -34,7 +34,21 @@ def check_vocabulary(plan: Plan, name: str, stage: VocabSettings) -> list[str]:
         behind = [other for other in plan.recipe.stages if tokenizer_stage(plan, other) == name]
         told = f"; {', '.join(behind)} will be tokenised with them" if behind else ""
         notes.append(f"{name}: up to {stage.tokens:,} words of {stage.corpus} become tokens{told}")
+        notes += _untrained(plan, name)
     return notes
+
+
+def _untrained(plan: Plan, name: str) -> list[str]:
+    """A note on each stage behind whose adapters leave the new rows as they are."""
+    return [
+        f"{other}: its adapters leave the new rows of {name} as they start; lora.also_train: [embed_tokens, lm_head] "
+        "trains them"
+        for other, stage in plan.recipe.stages.items()
+        if isinstance(stage, TrainingStage)
+        and stage.parent == name
+        and stage.lora
+        and not stage.lora.also_train
+    ]
 
 
 def _check_terms(plan: Plan, name: str, stage: VocabSettings) -> None:

@@ -54,10 +54,10 @@ def merged(parent: str, method: str, models: str) -> str:
     return f"both: {{kind: merge, from: {parent}, method: {method}, models: {{{models}}}}}"
 
 
-def checked(folder: Path, *stages: str) -> None:
+def checked(folder: Path, *stages: str) -> list[str]:
     path = folder / "recipe.yaml"
     path.write_text(HEAD + "".join(f"  {stage}\n" for stage in stages))
-    check.check(Plan(load(path), RunPaths(folder / "runs" / "small")))
+    return check.check(Plan(load(path), RunPaths(folder / "runs" / "small")))
 
 
 def refusal(folder: Path, *stages: str) -> str:
@@ -262,3 +262,10 @@ def test_a_learnt_prompt_takes_its_part_of_the_window(tmp_path: Path) -> None:
     checked(tmp_path, sft("a"), draws)
     told = refusal(tmp_path, sft("a", "base", PROMPT), draws)
     assert "more than the 60 tokens that the model reads. Set max_new_tokens to 20 or less" in told
+
+
+def test_adapters_that_leave_new_rows_untrained_are_told_of(tmp_path: Path) -> None:
+    told = "a: its adapters leave the new rows of more as they start"
+    assert any(note.startswith(told) for note in checked(tmp_path, words("more"), sft("a", "more", MERGE)))
+    both = "lora: {rank: 4, finish: merge, also_train: [embed_tokens]}"
+    assert not any(note.startswith(told) for note in checked(tmp_path, words("more"), sft("a", "more", both)))

@@ -101,10 +101,12 @@ def close(found: Weights, wanted: Weights) -> None:
 
 
 def test_linear_is_the_weighted_mean(models: dict[str, Path]) -> None:
+    (models["one"] / "pytorch_model.bin").write_bytes(b"the same once more")
     made = merged(models, "one", "linear", {"one": 3, "two": 1})
     one, two = read(models["one"]), read(models["two"])
     close(read(made), {name: 0.75 * one[name] + 0.25 * two[name] for name in one})
     assert "lm_head.weight" not in tensors(made), "tied weights stay one"
+    assert not (made / "pytorch_model.bin").exists(), "no weights that were not merged"
     assert [entry["corpus"] for entry in read_manifest(made).passport] == ["texts", "one", "two"]
     assert torch.isfinite(load_weights(made, precision="float32")(torch.arange(5)[None]).logits).all()
 

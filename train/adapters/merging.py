@@ -24,14 +24,9 @@ from residency.model import (
 from residency.train.adapters.rules import WRITTEN_OUT
 
 MERGED = "merged-parent"
-NOT_COPIED = (
-    "*.jsonl",  # what a stage tells of its training, prompts and replies among it
-    "*.safetensors",
-    "*.safetensors.index.json",
-    "manifest.json",
-    "adapter_config.json",
-    "README.md",
-)
+COPIED = ("*.json", "*.jinja", "*.model", "*.txt")
+"""Configuration and tokenizer; no weights in whatever form, and nothing that a stage tells of its training."""
+NOT_COPIED = ("*.index.json", "manifest.json", "adapter_config.json", "trainer_state.json")
 
 
 def merge(base: Path, adapter: Path, target: Path, precision: str | None = None) -> None:
@@ -60,8 +55,8 @@ def merge(base: Path, adapter: Path, target: Path, precision: str | None = None)
 def copy_beside(model: Path, payload: Path) -> None:
     """Configuration and tokenizer of a model that `payload` lacks, without its weights."""
     for path in model.iterdir():
-        wanted = path.is_file() and not any(path.match(pattern) for pattern in NOT_COPIED)
-        if wanted and not (payload / path.name).exists():
+        wanted, unwanted = (any(map(path.match, patterns)) for patterns in (COPIED, NOT_COPIED))
+        if path.is_file() and wanted and not unwanted and not (payload / path.name).exists():
             shutil.copyfile(path, payload / path.name)
 
 
