@@ -13,6 +13,7 @@ from typing import Any
 from markupsafe import Markup
 
 from residency.artifact import RunPaths
+from residency.data.passport import forbidden
 from residency.eval.pages import charts
 from residency.eval.pages.report_run import Run, Stage
 from residency.eval.pages.report_words import number
@@ -20,6 +21,7 @@ from residency.eval.pages.report_words import number
 KINDS = ("reward", "preference", "rl", "sample", "tree")
 REPLIES = "replies.jsonl"
 MOST_REPLIES = 8
+WITHHELD = "not shown: a source forbids it"
 Lines = Mapping[str, str]
 """Name of a line to the key of a step's event; names that begin with "held out" are of `held_out` events."""
 PICTURES: dict[str, dict[str, Lines]] = {
@@ -110,24 +112,38 @@ def facts(stage: Stage) -> list[tuple[str, str]]:
 
 
 def shown(run: Run, stage: Stage) -> list[Shown]:
-    """What a model of reinforcement answered to the same prompts before and after, where the stage has ended."""
+    """What a model of reinforcement answered to the same prompts before and after, where the stage has ended.
+
+    Where a source forbids showing its text, only ids and rewards stand: the page may be mailed.
+    """
     lines = _read(RunPaths(run.path).artifact(stage.name, stage.identity) / REPLIES)
     if stage.kind != "rl" or not lines:
         return []
     last = max(line["step"] for line in lines)
     before = {line["id"]: line for line in lines if line["step"] == 0}
     after = {line["id"]: line for line in lines if line["step"] == last}
+    withheld = _forbidden(run, stage)
     return [
         Shown(
-            _asked(before[name]),
-            before[name]["reply"],
-            after[name]["reply"],
+            str(name) if withheld else _asked(before[name]),
+            WITHHELD if withheld else before[name]["reply"],
+            WITHHELD if withheld else after[name]["reply"],
             before[name].get("reward"),
             after[name].get("reward"),
         )
         for name in before
         if name in after
     ][:MOST_REPLIES]
+
+
+def _forbidden(run: Run, stage: Stage) -> bool:
+    """Whether a source of the model, or of the prompts that it was asked, forbids showing text."""
+    prompts = run.helper(stage, "prompts")
+    sources = [
+        run.by_name[name] for name in (prompts.parents.values() if prompts else ()) if name in run.by_name
+    ]
+    passport = [entry for each in (stage, *sources) if each.manifest for entry in each.manifest.passport]
+    return forbidden(passport, "text-logging") is not None
 
 
 def _asked(line: Mapping[str, Any]) -> str:

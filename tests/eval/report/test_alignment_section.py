@@ -103,6 +103,32 @@ def test_replies_stand_side_by_side_and_nothing_is_taken_for_html(run: Path) -> 
     assert page.count("<figure") >= 6
 
 
+@pytest.mark.parametrize("source", ["rl", "asked"])
+def test_text_that_must_not_leave_is_not_shown(run: Path, made: SimpleNamespace, source: str) -> None:
+    """A source of the model, or of prompts that it was only asked."""
+    recipe = json.loads((run / "recipe.json").read_text())
+    for name, kind, parents in (("asked", "corpus", {}), ("rl-tokens", "prompts", {"corpus:asked": "asked"})):
+        serves = "rl" if kind == "prompts" else None
+        fields = {
+            "name": name,
+            "kind": kind,
+            "identity": made.identity(name),
+            "parents": parents,
+            "for": serves,
+        }
+        recipe["stages"].append(fields)
+    (run / "recipe.json").write_text(json.dumps(recipe))
+    (run / f"asked-{made.identity('asked')[:8]}").mkdir()
+    manifest = json.loads((run / f"rl-{made.identity('rl')[:8]}" / "manifest.json").read_text())
+    about = {"corpus": "notes", "source": "notes", "licence": "hospital", "consent": "credentialed"}
+    path = run / f"{source}-{made.identity(source)[:8]}" / "manifest.json"
+    path.write_text(json.dumps(manifest | {"stage": source, "passport": [about]}))
+    found = read(run)
+    (row,) = alignment_view.shown(found, found.by_name["rl"])
+    assert (row.prompt, row.before, row.reward_after) == ("q1", alignment_view.WITHHELD, 1.0)
+    assert "What?" not in render(found)
+
+
 def test_the_numbers_beside_a_picture_are_means_and_not_single_batches(
     run: Path, made: SimpleNamespace
 ) -> None:
