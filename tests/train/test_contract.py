@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from residency.artifact import Manifest, StageFile, file_digests, read_manifest, read_stage, write_json
 from residency.errors import ResidencyError
 from residency.train import contract
+from residency.train.contract.files import check_weights
 from residency.weights import fingerprint
 
 if TYPE_CHECKING:
@@ -183,6 +184,29 @@ def test_an_adapter_of_an_unknown_kind_or_without_its_base_is_refused(
     left = stage.parents["model"] = made_by("sft", "sft", adapter(base, world.run / "left"), base)
     base.rename(tmp_path / "moved")
     refused(stage, rf"{left}: the base of this adapter, {base}, is gone\. Bring it back")
+
+
+def test_an_adapter_fits_its_base_whatever_files_call_its_tensors(tmp_path: Path) -> None:
+    """GPT-2: weights `[inputs, outputs]`, and on the hub without the name of the model before them."""
+    from peft import LoraConfig, get_peft_model
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    model = GPT2LMHeadModel(GPT2Config(vocab_size=64, n_embd=16, n_layer=2, n_head=2, n_positions=32))
+    base, left = tmp_path / "base", tmp_path / "left"
+    model.save_pretrained(base)
+    weights = load_file(base / "model.safetensors")
+    bare = {name.removeprefix("transformer."): tensor for name, tensor in weights.items()}
+    save_file(bare, base / "model.safetensors", metadata={"format": "pt"})
+    config = LoraConfig(r=2, target_modules=["c_attn", "c_proj"], task_type="CAUSAL_LM", fan_in_fan_out=True)
+    get_peft_model(model, config).save_pretrained(left)
+    change(left / "adapter_config.json", base_model_name_or_path=str(base))
+    check_weights("dpo", left)
+    narrow = {name: tensor[..., :3] for name, tensor in load_file(left / "adapter_model.safetensors").items()}
+    save_file(
+        {name: tensor.contiguous() for name, tensor in narrow.items()}, left / "adapter_model.safetensors"
+    )
+    with pytest.raises(ResidencyError, match="left an adapter of another base"):
+        check_weights("dpo", left)
 
 
 def test_a_reward_model_of_another_tokenizer_is_refused(preference: StageFile, world: World) -> None:

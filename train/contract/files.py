@@ -189,7 +189,10 @@ def _check_adapter(stage: str, adapter: Path, base: Path) -> None:
             f"stage {stage}: {name_of(adapter)} is an adapter of kind {kind}",
             cure=f"Known: {', '.join(ADAPTERS)}; merge others into their base with peft, and start from that",
         )
-    below, width = tensors(base), config_of(base).get("hidden_size")
+    below: dict[str, list[Tensor]] = {}
+    for name, tensor in tensors(base).items():
+        below.setdefault(_place(name), []).append(tensor)
+    width = config_of(base).get("hidden_size")
     for name, tensor in tensors(adapter).items():
         if not math.prod(tensor.shape):
             raise ResidencyError(
@@ -197,14 +200,16 @@ def _check_adapter(stage: str, adapter: Path, base: Path) -> None:
                 cure=GATHER,
             )
         module = name.removeprefix("base_model.model.").partition(".lora_")[0]
-        under = below.get(f"{module}.weight")
+        under = below.get(_place(f"{module}.weight"), [])
         fits = True
-        if ".lora_" in name and under is None:
+        if ".lora_" in name and not under:
             fits = module.endswith(("lm_head", "score"))
         elif under and name.endswith("lora_A.weight"):
-            fits = tensor.shape[-1] == under.shape[1]
+            fits = any(
+                tensor.shape[-1] in weight.shape for weight in under
+            )  # GPT-2 writes them the other way round
         elif under and name.endswith("lora_B.weight"):
-            fits = tensor.shape[0] == under.shape[0]
+            fits = any(tensor.shape[0] in weight.shape for weight in under)
         elif name == "prompt_embeddings" and width:
             fits = tensor.shape[-1] == width
         if not fits:
@@ -213,6 +218,13 @@ def _check_adapter(stage: str, adapter: Path, base: Path) -> None:
                 f"not fit {name_of(base)}",
                 cure="Give the base that it was trained on under base_model_name_or_path in adapter_config.json",
             )
+
+
+def _place(name: str) -> str:
+    """A tensor's name from its layer on: what stands before it is not the same in files and in adapters (GPT-2 on the
+    hub, models of several modalities)."""
+    found = LAYER.match(f".{name}")
+    return f"{found[2]}{found[3]}" if found else name
 
 
 def _method(config: Config) -> str:
