@@ -84,18 +84,17 @@ class Guard:
         """Loss of one forward pass of this rank's part of the step."""
         self._sum = self._sum.to(loss.device) + loss.detach().float()
 
-    def judge(self, step: int, gradient_norm: float | None) -> None:
+    def judge(self, step: int, gradient_norm: float) -> None:
         """End a step: on every rank, with the loss of the passes since the last one.
 
         Raises:
             FaultyStepError: it is faulty, and its batch may be left out.
             ResidencyError: it is faulty, and no batch more may be left out.
         """
-        own = [float(self._sum), math.nan if gradient_norm is None else gradient_norm]
+        losses, norms = zip(*self._gathered([float(self._sum), gradient_norm]), strict=True)
         self._sum = torch.zeros(())
-        losses, norms = zip(*self._gathered(own), strict=True)
         loss = fmean(losses)
-        reason = self._fault(loss, None if gradient_norm is None else list(norms))
+        reason = self._fault(loss, norms)
         if reason is None:
             self.recent.append(loss)
         elif len(self.left_out) < self.settings.skips:
@@ -108,11 +107,11 @@ class Guard:
                 code=Exit.DIVERGED,
             )
 
-    def _fault(self, loss: float, norms: list[float] | None) -> str | None:
+    def _fault(self, loss: float, norms: Sequence[float]) -> str | None:
         if not math.isfinite(loss):
             return f"the loss is {loss}"
         # DeepSpeed says -1 for a norm that is no number
-        if norms and any(norm < 0 or not math.isfinite(norm) for norm in norms):
+        if any(norm < 0 or not math.isfinite(norm) for norm in norms):
             return "the gradient is no number"
         limit = self.settings.spike
         if limit and spike(loss, self.recent, limit):
@@ -155,7 +154,12 @@ class FiniteLoss:
         self._guard.add(loss)
         if self.accelerator.sync_gradients:  # type: ignore[attr-defined]
             norm = self.model_wrapped.get_global_grad_norm()  # type: ignore[attr-defined]
-            self._guard.judge(step, None if norm is None else float(norm))
+            if (
+                norm is None
+            ):  # ZeRO-0 without clipping: a gradient that is no number has spoilt the weights by now
+                weights: Any = self.model.parameters()  # type: ignore[attr-defined]
+                norm = torch.nn.utils.get_total_norm([weight for weight in weights if weight.requires_grad])
+            self._guard.judge(step, float(norm))
         return loss
 
     def _pass_over(self) -> torch.Tensor:

@@ -98,6 +98,7 @@ def cases(made: World, tmp_path_factory: pytest.TempPathFactory) -> Cases:
     found.add("never seen", ["none"], {"skips": 1}, left_out=(5,))
     found.add("gradient", ["gradient:2"], {"skips": 1}, zero=3, micro_batch_size=1)
     found.add("never seen, ZeRO-3", ["none"], {"skips": 1}, left_out=(2,), zero=3, micro_batch_size=1)
+    found.add("unclipped", ["gradient:2"], {"skips": 1}, zero=0, clip=0.0)
     found.add("spike", ["huge:12"], {"skips": 1, "spike": 8.0})
     found.add("none allowed", ["gradient:5"], {})
     for name, stage in JUDGED.items():
@@ -150,6 +151,11 @@ def test_tokens_of_what_was_left_out_are_not_counted(cases: Cases) -> None:
     whole = sorted(tokens for tokens, _ in counts)
     assert sum(whole[:BATCH_SIZE]) <= lost <= sum(whole[-BATCH_SIZE:])
     assert 0 < lost_loss < lost
+
+
+def test_a_gradient_is_seen_where_deepspeed_tells_no_norm(cases: Cases) -> None:
+    (entry,) = cases.measured("unclipped")["left_out"]
+    assert (entry["step"], entry["reason"]) == (2, "the gradient is no number")
 
 
 def test_a_spike_is_left_out(cases: Cases) -> None:
