@@ -165,8 +165,15 @@ def _check_base(plan: Plan) -> None:
     built_on = any(stage.kind != "evaluate" for stage in plan.recipe.stages.values())
     if plan.base is None or not plan.base.here or not built_on:
         return
-    files.check_weights("base", plan.base.directory)
-    words.check_special("base", plan.base.directory)
+    directory, (weights, adapter) = plan.base.directory, base_of(plan.base.directory)
+    reads = any(isinstance(stage, TrainingStage | WritingStage) for stage in plan.recipe.stages.values())
+    if adapter and reads and not (adapter / "tokenizer.json").exists():
+        raise ResidencyError(
+            f"base: the adapter {plan.base.model} holds no tokenizer.json, data are prepared with it",
+            cure=f"Copy tokenizer.json and tokenizer_config.json of {weights} into it",
+        )
+    files.check_weights("base", directory)
+    words.check_special("base", directory)
 
 
 def _config(plan: Plan) -> dict[str, Any]:

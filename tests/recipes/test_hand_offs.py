@@ -269,3 +269,23 @@ def test_adapters_that_leave_new_rows_untrained_are_told_of(tmp_path: Path) -> N
     assert any(note.startswith(told) for note in checked(tmp_path, words("more"), sft("a", "more", MERGE)))
     both = "lora: {rank: 4, finish: merge, also_train: [embed_tokens]}"
     assert not any(note.startswith(told) for note in checked(tmp_path, words("more"), sft("a", "more", both)))
+
+
+def test_an_adapter_from_outside_brings_its_tokenizer(tmp_path: Path) -> None:
+    base, adapter = tmp_path / "base", tmp_path / "adapter"
+    for directory, name in ((base, "model.safetensors"), (adapter, "adapter_model.safetensors")):
+        directory.mkdir()
+        (directory / name).write_bytes(b"x")
+    (base / "config.json").write_text("{}")
+    (base / "tokenizer.json").write_text("{}")
+    (adapter / "adapter_config.json").write_text(
+        f'{{"peft_type": "LORA", "base_model_name_or_path": "{base}"}}'
+    )
+    merge, text = "m: {kind: merge, from: base, method: adapter}", "text: {source: 'world:medicine', size: 8}"
+    cpt = "cpt: {kind: cpt, from: m, mixture: {text: 1}, tokens: 2k, max_length: 48, batch_size: 4}"
+    path = tmp_path / "recipe.yaml"
+    path.write_text(f"name: small\nbase: {adapter}\ncorpora:\n  {text}\nstages:\n  {merge}\n  {cpt}\n")
+    with pytest.raises(
+        ResidencyError, match=rf"adapter holds no tokenizer\.json, .* Copy .* of {base} into it"
+    ):
+        check.check(Plan(load(path), RunPaths(tmp_path / "runs" / "small")))
