@@ -65,15 +65,6 @@ def test_the_cheapest_exact_layout_is_chosen() -> None:
         choose("shared", model, [long])
 
 
-def test_an_order_has_whole_steps_and_loses_no_pair_between_epochs(pairs_file: Path) -> None:
-    pairs = Pairs(pairs_file)
-    assert pairs.place(epochs=4, batch_size=2, world_size=1, micro=1, seed=3) == 10
-    alone_, steps = pairs.order.reshape(-1, 2), sorted(pairs.order.tolist())
-    assert steps == sorted([*range(5)] * 4)
-    pairs.place(epochs=4, batch_size=2, world_size=2, micro=1, seed=3)
-    assert np.array_equal(np.sort(pairs.order.reshape(-1, 2)), np.sort(alone_)), "steps depend on the ranks"
-
-
 def test_kto_compares_with_a_reply_to_another_prompt(replies_file: Path) -> None:
     pairs = Pairs(replies_file)
     replies = [item.replies[0].tolist() for item in pairs.items(range(5))]
