@@ -1,8 +1,8 @@
 """The `corpus` stage: one source becomes `train.jsonl`, and `held_out.jsonl` where a part is kept back. No
 torch here.
 
-Rows are recognised, normalised and split in one walk (`residency.data.reading`), then pass through the recipe's
-steps (`residency.data.curation`). Which part a row belongs to depends only on the seed and its id, so it stays
+Rows are recognised, normalised and split in one walk (`residency.data.reading.walk`), then pass through the recipe's
+steps (`residency.data.curation.run`). Which part a row belongs to depends only on the seed and its id, so it stays
 where it is when other rows come or go. Every row that is left out is counted under a reason."""
 
 from __future__ import annotations
@@ -15,14 +15,17 @@ from pathlib import Path
 from typing import Any, Literal
 
 from residency.artifact import StageFile, commit, own, read_manifest, read_stage
-from residency.data import contrast, distractors, parts, passport, sources, synthesis
-from residency.data.curation import Curated, Steps, curate
-from residency.data.execute import execute
-from residency.data.faults import Fault
-from residency.data.reading import Reading, gathered
-from residency.data.schema import Schema, recognise
+from residency.data import passport
+from residency.data.curation import parts
+from residency.data.curation.execute import execute
+from residency.data.curation.run import Curated, Steps, curate
+from residency.data.reading import sources
+from residency.data.reading.faults import Fault
+from residency.data.reading.walk import Reading, gathered
+from residency.data.rows.schema import Schema, recognise
 from residency.data.settings import CorpusSettings, CurationSettings
 from residency.data.steps.settings import PhiSettings
+from residency.data.synthesis import compose, contrast, distractors
 from residency.errors import ResidencyError
 
 Row = dict[str, Any]
@@ -55,7 +58,7 @@ def run(attempt: Path) -> Path:
     written = _write(payload, curated, settings)
     _write_asides(payload, curated, keep_all=settings.keep_dropped)
     name = stage.name.removeprefix("corpus-")
-    not_read = read.dropped + synthesis.left_out(work / SYNTHESIS)
+    not_read = read.dropped + compose.left_out(work / SYNTHESIS)
     dropped = sum((Counter(step["dropped"]) for step in curated.steps), not_read + written.dropped)
     _refuse_empty(name, settings, written, dropped)
     measured: dict[str, Any] = {
@@ -69,7 +72,7 @@ def run(attempt: Path) -> Path:
             *curated.steps,
         ],
     }
-    made_from = synthesis.sources_of(settings, stage) if settings.synthesis else ()
+    made_from = compose.sources_of(settings, stage) if settings.synthesis else ()
     entry = passport.of_corpus(name, settings, written["train"], made_from=made_from)
     if looked_for := _phi_looked_for(settings):
         entry["phi_looked_for"] = looked_for
@@ -96,7 +99,7 @@ def schema_of(artifact: Path) -> str:
 def _files(settings: CorpusSettings, stage: StageFile, work: Path) -> list[tuple[Path, str]]:
     """Files of the source with the names that their rows' ids begin with; none for a generated world."""
     if settings.synthesis is not None:
-        return [(synthesis.write(settings, stage, work / SYNTHESIS), "synthesis")]
+        return [(compose.write(settings, stage, work / SYNTHESIS), "synthesis")]
     files = sources.locate(settings)
     return [] if files is None else sources.named(files)
 

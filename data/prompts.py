@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING, Any
 
 from residency.artifact import commit, own, read_manifest, read_stage
 from residency.data.corpus import Part, rows, schema_of
-from residency.data.rendering import Renderer
 from residency.data.settings import PromptsSettings
-from residency.data.tokenizer import load_tokenizer, template_digest, tokenizer_digest
+from residency.data.tokenization.rendering import Renderer
+from residency.data.tokenization.tokenizer import load_tokenizer, template_digest, tokenizer_digest
 from residency.errors import ResidencyError
 
 if TYPE_CHECKING:
-    from residency.data.rendering import Message
+    from residency.data.tokenization.rendering import Message
 
 Row = dict[str, Any]
 ANSWERED = ("choice", "answer")

@@ -16,10 +16,10 @@ from typing import Any, Literal
 
 from residency.artifact import commit, own, read_manifest, read_stage
 from residency.data.corpus import Part, rows, schema_of
-from residency.data.rendering import Renderer
 from residency.data.settings import RepliesSettings
-from residency.data.step_ends import step_ends
-from residency.data.tokenizer import load_tokenizer, template_digest, tokenizer_digest
+from residency.data.tokenization.rendering import Renderer
+from residency.data.tokenization.step_ends import step_ends
+from residency.data.tokenization.tokenizer import load_tokenizer, template_digest, tokenizer_digest
 from residency.errors import ResidencyError
 
 Row = dict[str, Any]

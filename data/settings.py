@@ -10,12 +10,12 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from residency.data.exam_settings import ExamFields
-from residency.data.mixture_settings import Mixture
+from residency.data.mixture.settings import Mixture
 from residency.data.passport import UNKNOWN, Consent, Phi, consent_of
+from residency.data.rows.exam_settings import ExamFields
 from residency.data.setting_types import Count, Settings, parse_count
 from residency.data.steps.settings import Step
-from residency.data.synthesis_settings import EntitiesSettings, Synthesis
+from residency.data.synthesis.settings import EntitiesSettings, Synthesis
 from residency.data.world import Group, Groups
 
 __all__ = ["Count", "Settings", "parse_count"]

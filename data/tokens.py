@@ -1,6 +1,6 @@
 """The `tokens` stage: corpora are mixed to a budget, tokenised and packed, before any accelerator is held.
 
-Leaves packed rows (`residency.data.shards`) and the receipt: planned and realised share of each corpus, its
+Leaves packed rows (`residency.data.mixture.shards`) and the receipt: planned and realised share of each corpus, its
 epochs, and how full the rows are."""
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from residency.artifact import StageFile, commit, own, read_manifest, read_stage
-from residency.data import mixing, ordering, packing
 from residency.data.corpus import schema_of
-from residency.data.documents import Documents
-from residency.data.encoding import DialogueEncoder, TextEncoder, own_template
-from residency.data.mixing import Source, Taken
+from residency.data.mixture import mixing, ordering, packing
+from residency.data.mixture.documents import Documents
+from residency.data.mixture.mixing import Source, Taken
+from residency.data.mixture.shards import ShardWriter
+from residency.data.mixture.shares import planned_tokens
 from residency.data.settings import TokensSettings
-from residency.data.shards import ShardWriter
-from residency.data.shares import planned_tokens
-from residency.data.tokenizer import load_tokenizer, template_digest, tokenizer_digest
+from residency.data.tokenization.encoding import DialogueEncoder, TextEncoder, own_template
+from residency.data.tokenization.tokenizer import load_tokenizer, template_digest, tokenizer_digest
 from residency.errors import ResidencyError
 
 if TYPE_CHECKING:

@@ -24,7 +24,7 @@ WRITTEN = ("answer", "rubric", "variance", "lm-eval")  # kinds whose records may
 
 def model_key(model: Path, max_length: int) -> dict[str, Any]:
     """What makes two models' records comparable or not: weights, tokenizer, precision, scorer, window."""
-    from residency.data.tokenizer import template_digest, template_of, tokenizer_digest
+    from residency.data.tokenization.tokenizer import template_digest, template_of, tokenizer_digest
     from residency.eval.likelihood.score import SCORER
     from residency.model import base_of, resolve_precision
 

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from residency.artifact import identity_of, sha256
-from residency.data import hub
+from residency.data.reading import hub
 from residency.errors import Exit, ResidencyError
 from residency.eval.settings import LmEvalTask
 

@@ -50,7 +50,8 @@ def ask(
     """Ask one row in one wording and order.
 
     Args:
-        row: as `residency.data.schema` has it: `prompt` (text or messages), `options` or `answers`, `context`, `group`.
+        row: as `residency.data.rows.schema` has it: `prompt` (text or messages), `options` or `answers`, `context`,
+            `group`.
         template: one of the task's wordings; its first unless given.
         order: rotations of the options to the left; from a full turn on, backwards.
         shots: solved examples, oldest first. One with `reasoning` (which ends in the answer) shows it in a reply.

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from residency.artifact import identity_of, sha256
-from residency.data.sources import hub_errors, offline
+from residency.data.reading.sources import hub_errors, offline
 from residency.errors import ResidencyError
 from residency.model import base_of
 from residency.recipes.schema import HubBase

@@ -10,8 +10,8 @@ from importlib.util import find_spec
 from residency.artifact import read_manifest
 from residency.data.settings import CorpusSettings
 from residency.data.steps.build import refuse_misfit
-from residency.data.synthesis_settings import GenerateSettings
-from residency.data.user_function import load
+from residency.data.synthesis.settings import GenerateSettings
+from residency.data.synthesis.user_function import load
 from residency.errors import ResidencyError
 from residency.recipes import gates, judging
 from residency.recipes.check_handoff import check_handoff

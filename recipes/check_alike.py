@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import json
 
-from residency.data.tokenizer import chat_template as new_template
-from residency.data.tokenizer import template_digest, template_of
+from residency.data.tokenization.tokenizer import chat_template as new_template
+from residency.data.tokenization.tokenizer import template_digest, template_of
 from residency.errors import ResidencyError
 from residency.model import base_of
 from residency.recipes.plan import Plan

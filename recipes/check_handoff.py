@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from residency.data.tokenizer import BEGIN, END_OF_TEXT, PAD, SPECIAL
+from residency.data.tokenization.tokenizer import BEGIN, END_OF_TEXT, PAD, SPECIAL
 from residency.errors import ResidencyError
 from residency.model import base_of, is_prompt
 from residency.recipes.check_alike import check_alike, template_text

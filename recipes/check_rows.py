@@ -5,8 +5,9 @@ The same is checked where a stage's rows are prepared, but that is behind the st
 
 from __future__ import annotations
 
-from residency.data import prompts, replies, sources
-from residency.data.schema import recognise
+from residency.data import prompts, replies
+from residency.data.reading import sources
+from residency.data.rows.schema import recognise
 from residency.data.settings import CorpusSettings
 from residency.errors import ResidencyError
 from residency.recipes.plan import Plan

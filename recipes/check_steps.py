@@ -13,7 +13,7 @@ from residency.data.steps.settings import (
     PhiSettings,
     RankSettings,
 )
-from residency.data.user_function import load
+from residency.data.synthesis.user_function import load
 from residency.errors import Exit, ResidencyError
 
 PACKAGES = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from residency.data import sources
+from residency.data.reading import sources
 from residency.data.settings import CorpusSettings
 from residency.data.steps.settings import (
     DecontaminateSettings,
@@ -14,7 +14,7 @@ from residency.data.steps.settings import (
     PhiSettings,
     RankSettings,
 )
-from residency.data.synthesis_settings import EntitiesSettings
+from residency.data.synthesis.settings import EntitiesSettings
 from residency.errors import ResidencyError
 from residency.eval.settings import BitsPerByteTask, ItemsTask, TaskSettings
 from residency.recipes.schema import Recipe

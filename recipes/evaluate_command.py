@@ -17,7 +17,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from residency.artifact import RunPaths, read_manifest, sha256
-from residency.data import sources
+from residency.data.reading import sources
 from residency.errors import ResidencyError
 from residency.eval.settings import (
     TASK,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from residency.data import hub, sources
+from residency.data.reading import hub, sources
 from residency.data.settings import CorpusSettings
 from residency.errors import ResidencyError
 from residency.recipes import corpora
@@ -49,7 +49,7 @@ def tokenizer_of(model: str) -> PreTrainedTokenizerFast:
     Raises:
         ResidencyError: there is none.
     """
-    from residency.data.tokenizer import load_tokenizer
+    from residency.data.tokenization.tokenizer import load_tokenizer
 
     return load_tokenizer(hub.tokenizer_directory(model))
 

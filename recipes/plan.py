@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from residency.artifact import TRAINING, WRITING, RunPaths, StageFile, identity_of
-from residency.data import sources
+from residency.data.reading import sources
 from residency.data.settings import CorpusSettings
 from residency.errors import ResidencyError
 from residency.eval.settings import CurveSettings, EvaluateSettings

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from residency.artifact import identity_of
-from residency.data import sources
+from residency.data.reading import sources
 from residency.data.settings import CorpusSettings
 from residency.eval.settings import (
     HELD,

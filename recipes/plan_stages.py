@@ -7,7 +7,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from residency.data import sources
+from residency.data.reading import sources
 from residency.data.settings import (
     PairsSettings,
     PromptsSettings,

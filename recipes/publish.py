@@ -12,7 +12,7 @@ from pathlib import Path
 
 from residency.artifact import Manifest, check_files, read_manifest, sha256
 from residency.data.passport import contradiction, forbidden
-from residency.data.sources import hub_errors
+from residency.data.reading.sources import hub_errors
 from residency.errors import Exit, ResidencyError
 from residency.recipes.plan import Plan
 

@@ -18,8 +18,8 @@ from torch.utils.data import Dataset, SequentialSampler
 from transformers import Trainer, TrainingArguments
 
 from residency.artifact import StageFile
-from residency.data.balance import attention_weight, placed, row_costs
-from residency.data.shards import IGNORED, PackedRows, padding_squares
+from residency.data.mixture.balance import attention_weight, placed, row_costs
+from residency.data.mixture.shards import IGNORED, PackedRows, padding_squares
 from residency.train.adapters.prepare import prepare
 from residency.train.batches import whole_batches
 from residency.train.engine import training_arguments

@@ -27,7 +27,7 @@ from transformers import (
 
 from residency.artifact import StageFile
 from residency.data import replies
-from residency.data.tokenizer import template_digest, tokenizer_digest
+from residency.data.tokenization.tokenizer import template_digest, tokenizer_digest
 from residency.errors import ResidencyError
 from residency.train.adapters.prepare import prepare
 from residency.train.engine import training_arguments

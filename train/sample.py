@@ -25,8 +25,8 @@ from typing import Any
 
 from residency.artifact import StageFile
 from residency.data import prompts
-from residency.data.rendering import Message, Renderer
-from residency.data.tokenizer import load_tokenizer
+from residency.data.tokenization.rendering import Message, Renderer
+from residency.data.tokenization.tokenizer import load_tokenizer
 from residency.errors import Exit, ResidencyError
 from residency.generation.decoding import Settings
 from residency.generation.generate import Reply, draw

@@ -12,7 +12,7 @@ from pathlib import Path
 from residency.artifact import StageFile, commit, own, read_manifest, read_stage
 from residency.data import passport
 from residency.data.corpus import rows, schema_of
-from residency.data.tokenizer import train_tokenizer
+from residency.data.tokenization.tokenizer import train_tokenizer
 from residency.errors import ResidencyError
 
 

@@ -27,7 +27,7 @@ from safetensors.torch import save_file
 from transformers import GenerationConfig, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from residency import events
-from residency.data.shards import PackedRows
+from residency.data.mixture.shards import PackedRows
 from residency.errors import ResidencyError
 from residency.train.eigenscore import efficient_eigenscore, sentence_embedding
 from residency.train.settings.text import SensitivitySettings

@@ -20,8 +20,8 @@ from typing import Any
 from residency.artifact import StageFile, commit, own, read_manifest, read_stage
 from residency.data import passport
 from residency.data.corpus import rows, schema_of
-from residency.data.fast_tokenizer import fastest_exact
-from residency.data.tokenizer import load_tokenizer
+from residency.data.tokenization.fast_tokenizer import fastest_exact
+from residency.data.tokenization.tokenizer import load_tokenizer
 from residency.errors import ResidencyError
 from residency.model import base_of
 from residency.train import contract

@@ -16,9 +16,9 @@ from contextlib import ExitStack
 from pathlib import Path
 from random import Random
 
-from residency.data.faults import Problem
-from residency.data.fields import Row, RowError, messages, texts
-from residency.data.json_rows import json_lines
+from residency.data.reading.faults import Problem
+from residency.data.reading.json_rows import json_lines
+from residency.data.rows.fields import Row, RowError, messages, texts
 from residency.errors import Exit, ResidencyError
 
 REPLIES = ("replies", "responses", "answers")

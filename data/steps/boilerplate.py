@@ -10,7 +10,7 @@ import re
 from functools import cached_property
 from typing import Any
 
-from residency.data.batch import Batch
+from residency.data.curation.batch import Batch
 from residency.data.steps.settings import BoilerplateSettings
 from residency.errors import ResidencyError
 

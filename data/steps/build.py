@@ -10,9 +10,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from residency.data import parts
-from residency.data.curation import Named, Steps
-from residency.data.exam_index import ExamIndex
+from residency.data.curation import parts
+from residency.data.curation.exam_index import ExamIndex
+from residency.data.curation.run import Named, Steps
 from residency.data.steps import settings as kinds
 from residency.errors import ResidencyError
 
@@ -88,7 +88,7 @@ def _items(task: str, artifact: Path) -> Iterator[dict[str, Any]]:
 
 
 def _model(parents: dict[str, Path], name: str, work: Path) -> Path:
-    from residency.data.ngram_model import train_model
+    from residency.data.curation.ngram_model import train_model
 
     path = work / f"model-{name}.npz"
     if not path.exists():

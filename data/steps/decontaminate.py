@@ -1,4 +1,4 @@
-"""Finds documents that hold items of the recipe's evaluation tasks (`residency.data.exam_index`).
+"""Finds documents that hold items of the recipe's evaluation tasks (`residency.data.curation.exam_index`).
 
 Every hit is kept: which item of which task, in which document, and the sentence that matched. Evaluation can so
 tell items that were seen in training from clean ones; the documents are dropped or only flagged."""
@@ -11,8 +11,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from residency.data.batch import Batch
-from residency.data.exam_index import ExamIndex
+from residency.data.curation.batch import Batch
+from residency.data.curation.exam_index import ExamIndex
 from residency.data.steps.settings import DecontaminateSettings
 
 SENTENCE = re.compile(r"(?<=[.!?。！？])\s*|\n+")

@@ -10,10 +10,10 @@ import math
 from pathlib import Path
 from typing import Any
 
-from residency.data.batch import Batch
-from residency.data.ngram_model import open_model
+from residency.data.curation.batch import Batch
+from residency.data.curation.ngram_model import open_model
 from residency.data.steps.settings import DifficultySettings
-from residency.data.user_function import OnText
+from residency.data.synthesis.user_function import OnText
 from residency.errors import ResidencyError
 
 

@@ -2,14 +2,14 @@
 
 How: the difference of the cross-entropies of two language models, in nats a word (Moore & Lewis 2010, "Intelligent
 selection of language model training data"; with hashed n-grams and importance weights it is DSIR, arXiv:2302.03169).
-The models are `residency.data.ngram_model`'s bigrams, one for each corpus."""
+The models are `residency.data.curation.ngram_model`'s bigrams, one for each corpus."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from residency.data.batch import Batch
-from residency.data.ngram_model import open_model
+from residency.data.curation.batch import Batch
+from residency.data.curation.ngram_model import open_model
 from residency.data.steps.settings import DomainSettings
 
 

@@ -16,10 +16,10 @@ import zlib
 import numpy as np
 from numpy.typing import NDArray
 
-from residency.data.batch import Batch, Row
-from residency.data.observed import Observed
+from residency.data.curation.batch import Batch, Row
+from residency.data.curation.observed import Observed
+from residency.data.curation.words import WordHashes, hash_words, mix
 from residency.data.steps.settings import DuplicatesSettings
-from residency.data.words import WordHashes, hash_words, mix
 
 Ints = NDArray[np.int64]
 SEED = 1

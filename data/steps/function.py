@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import re
 
-from residency.data.batch import Batch
+from residency.data.curation.batch import Batch
 from residency.data.steps.settings import FunctionSettings
-from residency.data.user_function import OnText
+from residency.data.synthesis.user_function import OnText
 from residency.errors import ResidencyError
 
 REASON = re.compile(r"[a-z0-9_]{1,60}")  # it is counted by name: a text must never stand there

@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from residency.data.batch import Batch
+from residency.data.curation.batch import Batch
 from residency.data.steps.settings import LanguageSettings
 from residency.errors import ResidencyError
 

@@ -18,7 +18,7 @@ import unicodedata
 from functools import cache
 from typing import Any
 
-from residency.data.batch import Batch, pieces
+from residency.data.curation.batch import Batch, pieces
 from residency.data.steps.settings import NormaliseSettings
 
 _SURROGATES = re.compile("[\ud800-\udfff]")

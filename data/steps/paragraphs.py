@@ -12,10 +12,10 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from residency.data.batch import Batch, rewritten
-from residency.data.observed import Array, Observed
+from residency.data.curation.batch import Batch, rewritten
+from residency.data.curation.observed import Array, Observed
+from residency.data.curation.words import hash_words, mix
 from residency.data.steps.settings import ParagraphsSettings
-from residency.data.words import hash_words, mix
 
 BUCKETS = 16
 BREAK = re.compile(r"(\n\s*\n)")

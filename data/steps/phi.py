@@ -14,7 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from residency.data.batch import Batch
+from residency.data.curation.batch import Batch
 from residency.data.steps.phi_finder import Finder, Hit
 from residency.data.steps.settings import PhiSettings
 from residency.errors import Exit, ResidencyError

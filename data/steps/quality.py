@@ -16,7 +16,7 @@ from functools import cache
 from importlib import import_module
 from typing import Any
 
-from residency.data.batch import Batch, Row
+from residency.data.curation.batch import Batch, Row
 from residency.data.steps.segmenting import Segmenter, Stretch, is_known, segmenter, spoken_language
 from residency.data.steps.settings import QualitySettings
 from residency.errors import ResidencyError

@@ -35,11 +35,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from residency.data.batch import Batch
-from residency.data.ngram_model import open_model, sums_of
-from residency.data.observed import Array, Observed
+from residency.data.curation.batch import Batch
+from residency.data.curation.ngram_model import open_model, sums_of
+from residency.data.curation.observed import Array, Observed
+from residency.data.curation.words import UNSPACED, Ints
 from residency.data.steps.settings import RankSettings
-from residency.data.words import UNSPACED, Ints
 from residency.errors import Exit, ResidencyError
 
 Floats = NDArray[np.float64]
@@ -53,10 +53,10 @@ TOKEN = re.compile(rf"{UNSPACED}|(?:(?!{UNSPACED})\w)+|[^\w\s]")
 
 
 class Rank:
-    """The step, a `residency.data.observed.GlobalStep`; see the module.
+    """The step, a `residency.data.curation.observed.GlobalStep`; see the module.
 
     Args:
-        model: file of the model of the corpus `like` (`residency.data.ngram_model`); None with a KenLM file.
+        model: file of the model of the corpus `like` (`residency.data.curation.ngram_model`); None with a KenLM file.
 
     Raises:
         ResidencyError: no such KenLM file, or the package `kenlm` is not installed.

@@ -7,7 +7,7 @@ from __future__ import annotations
 import re
 from itertools import chain
 
-from residency.data.batch import Batch
+from residency.data.curation.batch import Batch
 from residency.data.steps.segmenting import script_language, segmenter, spoken_language
 from residency.data.steps.settings import RepetitionSettings
 

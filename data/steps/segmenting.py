@@ -15,7 +15,7 @@ from importlib.util import find_spec
 from itertools import accumulate
 from typing import Any, NamedTuple
 
-from residency.data.words import UNSPACED
+from residency.data.curation.words import UNSPACED
 
 REMEMBERED = 500_000  # stretches, about 100 MB
 ALIKE = re.compile(f"{UNSPACED}|(?:(?!{UNSPACED})\\w)+|[^\\w\\s]")

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from residency.artifact import read_manifest, write_json
-from residency.data import parts
+from residency.data.curation import parts
 from residency.data.passport import forbidden
 from residency.errors import ResidencyError
 from residency.eval.comparison import details

@@ -15,8 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from residency.artifact import Manifest
-from residency.data import contrast, parts, passport
-from residency.data.batch import pieces
+from residency.data import passport
+from residency.data.curation import parts
+from residency.data.curation.batch import pieces
+from residency.data.synthesis import contrast
 
 SAMPLES = 5  # dropped documents that are shown of each reason
 MOST_FILES = 200  # more different beginnings of ids are no files

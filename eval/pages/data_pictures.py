@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 
 from markupsafe import Markup
 
-from residency.data.mixing import LARGEST_DRIFT
+from residency.data.mixture.mixing import LARGEST_DRIFT
 from residency.eval.pages import charts
 
 BINS = 8  # of a decade

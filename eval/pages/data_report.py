@@ -19,7 +19,7 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from residency.artifact import RunPaths
-from residency.data.mixing import LARGEST_DRIFT
+from residency.data.mixture.mixing import LARGEST_DRIFT
 from residency.errors import ResidencyError
 from residency.eval.pages import charts, data_pictures, report_words
 from residency.eval.pages.data_corpus import Corpus

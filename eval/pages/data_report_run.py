@@ -10,8 +10,9 @@ from functools import cached_property
 from typing import Any
 
 from residency.artifact import RunPaths, read_attempt, read_manifest
-from residency.data import parts, passport
-from residency.data.batch import pieces
+from residency.data import passport
+from residency.data.curation import parts
+from residency.data.curation.batch import pieces
 from residency.eval.pages.data_corpus import Corpus, kind_of
 from residency.eval.pages.report_run import Run, Stage
 

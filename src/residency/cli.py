@@ -272,7 +272,7 @@ def show(
     mirror: Mirror = None,
 ) -> None:
     """Print what a source holds: its schema, lengths, damaged rows, the first rows, and where the loss is."""
-    from residency.data.show import show as print_source
+    from residency.data.reading.show import show as print_source
     from residency.recipes.looking import corpus_of, tokenizer_of
     from residency.recipes.plan_stages import read_template
     from residency.recipes.words import plain_console

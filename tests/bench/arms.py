@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from residency.artifact import read_manifest, read_stage
-from residency.data.shards import IGNORED, PackedRows
+from residency.data.mixture.shards import IGNORED, PackedRows
 from residency.model import load_weights
 from residency.train.engine import training_arguments
 from residency.train.settings import CptSettings, EngineSettings, SftSettings

@@ -19,9 +19,9 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from residency.data.batch import Batch
-from residency.data.exam_index import ExamIndex
-from residency.data.schema import normalise
+from residency.data.curation.batch import Batch
+from residency.data.curation.exam_index import ExamIndex
+from residency.data.rows.schema import normalise
 from residency.data.steps.duplicates import Duplicates
 from residency.data.steps.settings import DecontaminateSettings, DuplicatesSettings
 from tests.bench import planted

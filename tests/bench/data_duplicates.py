@@ -22,11 +22,11 @@ from typing import Any
 
 import numpy as np
 
-from residency.data import parts
-from residency.data.batch import Batch
-from residency.data.curation import Named, curate
-from residency.data.execute import logged
-from residency.data.observed import Observed, save
+from residency.data.curation import parts
+from residency.data.curation.batch import Batch
+from residency.data.curation.execute import logged
+from residency.data.curation.observed import Observed, save
+from residency.data.curation.run import Named, curate
 from residency.data.settings import CurationSettings
 from residency.data.steps.duplicates import Duplicates
 from residency.data.steps.settings import DuplicatesSettings

@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from residency.artifact import read_manifest
 from residency.data import corpus, tokens
 from residency.data.settings import CorpusSettings, TokensSettings, Turns
-from residency.data.tokenizer import train_tokenizer
+from residency.data.tokenization.tokenizer import train_tokenizer
 from tests.bench.data_tokens import documents
 from tests.bench.figures import Figure
 from tests.bench.record import mirror, record_option, tell

@@ -35,10 +35,10 @@ from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from residency.data import balance, packing
-from residency.data.fast_tokenizer import fastest_exact
-from residency.data.shards import padding_squares, squared_lengths
-from residency.data.tokenizer import load_tokenizer
+from residency.data.mixture import balance, packing
+from residency.data.mixture.shards import padding_squares, squared_lengths
+from residency.data.tokenization.fast_tokenizer import fastest_exact
+from residency.data.tokenization.tokenizer import load_tokenizer
 from tests.bench.data_tokens import documents, write_base
 from tests.bench.figures import Figure
 from tests.bench.record import mirror, record_option, tell

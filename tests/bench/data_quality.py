@@ -13,7 +13,7 @@ import os
 import time
 from typing import Any
 
-from residency.data.batch import Batch, CurationStep
+from residency.data.curation.batch import Batch, CurationStep
 from residency.data.steps.quality import Quality
 from residency.data.steps.repetition import Repetition
 from residency.data.steps.segmenting import segmenter

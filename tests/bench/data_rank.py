@@ -33,10 +33,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from residency.data import observed
-from residency.data.batch import Batch
-from residency.data.ngram_model import NgramModel, train_model
-from residency.data.observed import Observed
+from residency.data.curation import observed
+from residency.data.curation.batch import Batch
+from residency.data.curation.ngram_model import NgramModel, train_model
+from residency.data.curation.observed import Observed
 from residency.data.steps.domain import Domain
 from residency.data.steps.rank import Rank
 from residency.data.steps.settings import DomainSettings, RankSettings

@@ -26,9 +26,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from residency.artifact import read_manifest
 from residency.data import corpus, tokens
-from residency.data.fast_tokenizer import fastest_exact
 from residency.data.settings import CorpusSettings, TokensSettings
-from residency.data.tokenizer import load_tokenizer
+from residency.data.tokenization.fast_tokenizer import fastest_exact
+from residency.data.tokenization.tokenizer import load_tokenizer
 from tests.bench.figures import Figure
 from tests.bench.record import mirror, record_option, tell
 from tests.bench.workload import stage

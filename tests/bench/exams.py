@@ -1,7 +1,7 @@
 """The same questions for lm-evaluation-harness and for us, from the mirror of public data.
 
 lm-eval's own task definitions are included by YAML and pointed at local JSONL, written with the columns of the hub's
-copies that they expect; our side has the rows of `residency.data.schema` and a task in the same wording.
+copies that they expect; our side has the rows of `residency.data.rows.schema` and a task in the same wording.
 """
 
 from __future__ import annotations

@@ -17,10 +17,10 @@ from typing import Any
 
 from residency.artifact import RunPaths, StageFile, identity_of, open_attempt
 from residency.data import corpus, tokens, world
-from residency.data.encoding import DialogueEncoder
-from residency.data.mixture_settings import MixtureSettings
+from residency.data.mixture.settings import MixtureSettings
 from residency.data.settings import CorpusSettings, TokensSettings
-from residency.data.tokenizer import train_tokenizer
+from residency.data.tokenization.encoding import DialogueEncoder
+from residency.data.tokenization.tokenizer import train_tokenizer
 
 Row = dict[str, Any]
 WARM_UP = 2  # timings thrown away: they hold the engine's start, lazy imports, cold caches

@@ -12,7 +12,7 @@ import pytest
 from residency.artifact import RunPaths, StageFile, identity_of, open_attempt
 from residency.data import corpus
 from residency.data.settings import CorpusSettings
-from residency.data.tokenizer import train_tokenizer
+from residency.data.tokenization.tokenizer import train_tokenizer
 
 Attempt = Callable[..., Path]
 Corpus = Callable[..., Path]

@@ -7,7 +7,14 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from residency.data.balance import attention_weight, deal, placed, predicted_balance, row_costs, step_order
+from residency.data.mixture.balance import (
+    attention_weight,
+    deal,
+    placed,
+    predicted_balance,
+    row_costs,
+    step_order,
+)
 
 RANDOM = np.random.default_rng(0)
 COSTS = RANDOM.lognormal(0, 0.8, 1000)

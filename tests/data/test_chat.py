@@ -10,9 +10,9 @@ import pytest
 
 from residency.artifact import read_manifest
 from residency.data import tokens
-from residency.data.encoding import DialogueEncoder, stretches
 from residency.data.settings import TokensSettings
-from residency.data.tokenizer import ROLES, load_tokenizer, template_of, train_tokenizer
+from residency.data.tokenization.encoding import DialogueEncoder, stretches
+from residency.data.tokenization.tokenizer import ROLES, load_tokenizer, template_of, train_tokenizer
 from residency.errors import ResidencyError
 
 SHIPPED = sorted(path.stem for path in (files("residency.recipes") / "templates").iterdir())  # type: ignore[attr-defined]

@@ -9,8 +9,8 @@ import pytest
 
 from residency.artifact import read_manifest
 from residency.data import corpus
-from residency.data.contrast import Answered, pairs
 from residency.data.settings import CorpusSettings, Rejected, Turns
+from residency.data.synthesis.contrast import Answered, pairs
 from residency.errors import ResidencyError
 
 TEXTS = [{"id": f"d{number}", "text": f"document {number}"} for number in range(400)]

@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 
 from residency.artifact import StageFile, identity_of, read_manifest
-from residency.data import corpus, parts
+from residency.data import corpus
+from residency.data.curation import parts
 from residency.data.settings import CorpusSettings
 
 NOTICE = "This page is for information only and never replaces the advice of your own doctor."

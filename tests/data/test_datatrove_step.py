@@ -3,7 +3,7 @@ from __future__ import annotations
 from datatrove.data import Document
 from datatrove.executor import LocalPipelineExecutor
 
-from residency.data.datatrove_step import Curate
+from residency.data.curation.datatrove_step import Curate
 from residency.data.steps.language import Language
 from residency.data.steps.quality import Quality
 from residency.data.steps.settings import LanguageSettings, QualitySettings

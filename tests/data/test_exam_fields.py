@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from residency.data import sources
 from residency.data.corpus import rows
-from residency.data.exam_fields import stem_of
-from residency.data.exam_settings import ExamFields
-from residency.data.fields import RowError
-from residency.data.schema import normalise, recognise
+from residency.data.reading import sources
+from residency.data.rows.exam_fields import stem_of
+from residency.data.rows.exam_settings import ExamFields
+from residency.data.rows.fields import RowError
+from residency.data.rows.schema import normalise, recognise
 from residency.data.settings import CorpusSettings
 from residency.errors import ResidencyError
 

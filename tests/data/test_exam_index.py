@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from residency.data.batch import Batch
-from residency.data.exam_index import ExamIndex
+from residency.data.curation.batch import Batch
+from residency.data.curation.exam_index import ExamIndex
 from residency.data.steps.decontaminate import Decontaminate, matching_sentence
 from residency.data.steps.settings import DecontaminateSettings
 

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from residency.data import fast_tokenizer
-from residency.data.fast_tokenizer import Encode, fastest_exact, hugging_face
-from residency.data.tokenizer import load_tokenizer
+from residency.data.tokenization import fast_tokenizer
+from residency.data.tokenization.fast_tokenizer import Encode, fastest_exact, hugging_face
+from residency.data.tokenization.tokenizer import load_tokenizer
 
 TEXTS = [
     "Bile helps to digest fat.",

@@ -16,8 +16,8 @@ import pyarrow.parquet
 import pytest
 import zstandard
 
-from residency.data import formats
-from residency.data.faults import Fault
+from residency.data.reading import formats
+from residency.data.reading.faults import Fault
 from residency.errors import ResidencyError
 
 ROWS = [
@@ -89,7 +89,7 @@ def test_packed_files_may_have_several_members(tmp_path: Path) -> None:
 
 
 def test_rows_may_cross_the_chunks_of_an_array(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("residency.data.json_rows.BUFFER", 3)
+    monkeypatch.setattr("residency.data.reading.json_rows.BUFFER", 3)
     (tmp_path / "a.json").write_text(json.dumps(ROWS, ensure_ascii=False))
     assert read(tmp_path / "a.json") == WANTED
 
@@ -239,7 +239,7 @@ def test_a_wrong_file_is_seen_before_it_is_read(tmp_path: Path) -> None:
 PEAK = """
 import re, sys
 from pathlib import Path
-from residency.data import formats
+from residency.data.reading import formats
 from residency.errors import ResidencyError
 try:
     found = list(formats.rows(Path(sys.argv[1]), "a"))

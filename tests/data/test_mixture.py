@@ -11,9 +11,9 @@ from pydantic import ValidationError
 
 from residency.artifact import read_manifest
 from residency.data import tokens
-from residency.data.mixture_settings import MixtureSettings
+from residency.data.mixture.settings import MixtureSettings
+from residency.data.mixture.shares import unimax
 from residency.data.settings import TokensSettings
-from residency.data.shares import unimax
 from residency.errors import ResidencyError
 
 SMALL = [{"id": f"s{n}", "text": f"Bile {n} helps to digest fat."} for n in range(40)]

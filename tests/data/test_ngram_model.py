@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from residency.data.batch import Batch
-from residency.data.ngram_model import DISCOUNT, OPEN_VOCABULARY, NgramModel, train_model
-from residency.data.words import hash_words
+from residency.data.curation.batch import Batch
+from residency.data.curation.ngram_model import DISCOUNT, OPEN_VOCABULARY, NgramModel, train_model
+from residency.data.curation.words import hash_words
 from residency.errors import ResidencyError
 
 TEXTS = [

@@ -8,8 +8,8 @@ from itertools import chain
 import numpy as np
 import pytest
 
-from residency.data.mixing import Taken
-from residency.data.ordering import windows
+from residency.data.mixture.mixing import Taken
+from residency.data.mixture.ordering import windows
 
 ROW = 4
 

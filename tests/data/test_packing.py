@@ -6,7 +6,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from residency.data.packing import best_fit, pack, split
+from residency.data.mixture.packing import best_fit, pack, split
 
 
 def one_by_one(lengths: list[int], capacity: int) -> list[int]:

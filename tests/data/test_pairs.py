@@ -8,7 +8,7 @@ import pytest
 from residency.artifact import read_manifest
 from residency.data import pairs
 from residency.data.settings import PairsSettings
-from residency.data.tokenizer import load_tokenizer
+from residency.data.tokenization.tokenizer import load_tokenizer
 from residency.errors import ResidencyError
 
 ROWS = [

@@ -8,7 +8,7 @@ import pytest
 from residency.artifact import read_manifest
 from residency.data import prompts
 from residency.data.settings import PromptsSettings
-from residency.data.tokenizer import load_tokenizer
+from residency.data.tokenization.tokenizer import load_tokenizer
 from residency.errors import ResidencyError
 
 Row = dict[str, Any]

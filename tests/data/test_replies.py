@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 
 from residency.artifact import read_manifest
-from residency.data import corpus, parts, replies
+from residency.data import corpus, replies
+from residency.data.curation import parts
 from residency.data.settings import RepliesSettings
-from residency.data.tokenizer import load_tokenizer, template_digest
+from residency.data.tokenization.tokenizer import load_tokenizer, template_digest
 from residency.errors import ResidencyError
 
 PAIRS = [

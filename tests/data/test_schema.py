@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from residency.data.fields import RowError
-from residency.data.schema import layout_of, normalise, recognise, spoilt, why_empty
+from residency.data.rows.fields import RowError
+from residency.data.rows.schema import layout_of, normalise, recognise, spoilt, why_empty
 from residency.data.settings import Turns
 from residency.errors import ResidencyError
 

@@ -11,9 +11,9 @@ import pytest
 
 from residency.artifact import read_manifest
 from residency.data import corpus
-from residency.data.selection import selected
 from residency.data.settings import CorpusSettings
-from residency.data.synthesis_settings import BestSettings, PairsOfSettings, StepsSettings
+from residency.data.synthesis.selection import selected
+from residency.data.synthesis.settings import BestSettings, PairsOfSettings, StepsSettings
 from residency.errors import ResidencyError
 
 Attempt = Callable[..., Path]

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from residency.data.shards import PackedRows, ShardWriter, padding_squares
+from residency.data.mixture.shards import PackedRows, ShardWriter, padding_squares
 
 
 @pytest.fixture

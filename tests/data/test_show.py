@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from residency.data.mask import Masker
+from residency.data.reading.show import show
 from residency.data.settings import CorpusSettings
-from residency.data.show import show
-from residency.data.tokenizer import load_tokenizer
+from residency.data.tokenization.mask import Masker
+from residency.data.tokenization.tokenizer import load_tokenizer
 from residency.errors import ResidencyError
 from residency.recipes.looking import corpus_of, tokenizer_of
 

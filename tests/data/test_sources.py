@@ -9,8 +9,8 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from residency.data import sources
-from residency.data.faults import Fault
+from residency.data.reading import sources
+from residency.data.reading.faults import Fault
 from residency.data.settings import CorpusSettings
 from residency.errors import ResidencyError
 

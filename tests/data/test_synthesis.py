@@ -14,10 +14,10 @@ from pydantic import ValidationError
 from residency.artifact import read_manifest
 from residency.data import corpus
 from residency.data.settings import CorpusSettings
-from residency.data.synthesis_settings import TemplatesSettings
-from residency.data.synthesis_templates import instructions
-from residency.data.synthesis_text import Terms, nouns, sections, sentences, stands_alone
-from residency.data.tokenizer import train_tokenizer
+from residency.data.synthesis.prose import Terms, nouns, sections, sentences, stands_alone
+from residency.data.synthesis.settings import TemplatesSettings
+from residency.data.synthesis.templates import instructions
+from residency.data.tokenization.tokenizer import train_tokenizer
 from residency.errors import ResidencyError
 
 LIVER = """The Liver

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from residency.data.tokenizer import (
+from residency.data.tokenization.tokenizer import (
     SPECIAL,
     chat_template,
     load_tokenizer,

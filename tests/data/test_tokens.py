@@ -9,9 +9,9 @@ import pytest
 
 from residency.artifact import read_manifest
 from residency.data import tokens
+from residency.data.mixture.shards import PackedRows
 from residency.data.settings import TokensSettings
-from residency.data.shards import PackedRows
-from residency.data.tokenizer import ROLES, load_tokenizer, template_of, tokenizer_digest
+from residency.data.tokenization.tokenizer import ROLES, load_tokenizer, template_of, tokenizer_digest
 from residency.errors import ResidencyError
 
 TEXTS = [{"id": f"d{n}", "text": f"Liver {n}. " + "Bile helps to digest fat. " * (n % 7)} for n in range(60)]

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from residency.data.words import hash_words
+from residency.data.curation.words import hash_words
 
 
 def words(text: str) -> list[int]:

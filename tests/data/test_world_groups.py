@@ -10,7 +10,8 @@ from typing import Any, cast
 
 import pytest
 
-from residency.data import sources, world
+from residency.data import world
+from residency.data.reading import sources
 from residency.data.settings import CorpusSettings
 
 SIZE = 32

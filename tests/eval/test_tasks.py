@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from residency.artifact import RunPaths, StageFile, identity_of, open_attempt
-from residency.data import corpus, sources
-from residency.data.exam_fields import is_asked_for
-from residency.data.schema import normalise, recognise
+from residency.data import corpus
+from residency.data.reading import sources
+from residency.data.rows.exam_fields import is_asked_for
+from residency.data.rows.schema import normalise, recognise
 from residency.data.settings import CorpusSettings
 from residency.errors import ResidencyError
 from residency.eval.measures.choice import is_right

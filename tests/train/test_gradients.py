@@ -22,7 +22,7 @@ from datasets import load_from_disk
 from safetensors.torch import load_file
 
 from residency.artifact import StageFile, read_stage
-from residency.data.shards import IGNORED
+from residency.data.mixture.shards import IGNORED
 from residency.train.adapters.prepare import prepare
 from residency.train.packed import Rows
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from residency.data.shards import IGNORED
+from residency.data.mixture.shards import IGNORED
 from residency.train.packed import Rows, collate
 
 if TYPE_CHECKING:

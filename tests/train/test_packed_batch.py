@@ -10,7 +10,7 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from residency.data.shards import IGNORED
+from residency.data.mixture.shards import IGNORED
 from residency.train.packed import collate, flattened, with_loss_only
 
 LENGTH, VOCABULARY = 32, 100

@@ -12,7 +12,7 @@ import torch
 from peft import PeftModel, PromptTuningConfig, get_peft_model
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from residency.data.shards import PackedRows, ShardWriter
+from residency.data.mixture.shards import PackedRows, ShardWriter
 from residency.eval.items import Piece
 from residency.eval.likelihood.score import log_likelihoods
 from residency.model import load_weights, virtual_prompt, with_adapter, without_prompt

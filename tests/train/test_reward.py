@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 
 from residency import events
 from residency.artifact import read_manifest
-from residency.data.tokenizer import template_digest, template_of, tokenizer_digest
+from residency.data.tokenization.tokenizer import template_digest, template_of, tokenizer_digest
 from residency.train.rewards.model import RewardModel
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import torch
 from datasets import Dataset
 from transformers import AutoTokenizer, LlamaConfig, LlamaForSequenceClassification, TrainingArguments
 
-from residency.data.tokenizer import train_tokenizer
+from residency.data.tokenization.tokenizer import train_tokenizer
 from residency.train.reward import RewardTrainer
 from residency.train.reward_model.rows import NONE, JudgedRows, collate
 from residency.train.reward_model.score_head import score_at

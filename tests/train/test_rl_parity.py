@@ -14,7 +14,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
 
 from residency.artifact import StageFile
-from residency.data.tokenizer import train_tokenizer
+from residency.data.tokenization.tokenizer import train_tokenizer
 from residency.generation.generate import end_tokens
 from residency.train import rewards
 from residency.train.reinforcement.ledger import Ledger

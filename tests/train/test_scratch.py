@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from residency.artifact import RunPaths, read_manifest
-from residency.data.tokenizer import load_tokenizer
+from residency.data.tokenization.tokenizer import load_tokenizer
 from residency.errors import ResidencyError
 from residency.recipes.plan import Plan
 from residency.recipes.schema import load

@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 
 from residency import events
 from residency.artifact import Manifest, check_files, read_attempt, read_manifest, sha256
-from residency.data.tokenizer import chat_template, load_tokenizer
+from residency.data.tokenization.tokenizer import chat_template, load_tokenizer
 from residency.errors import Exit, ResidencyError
 from residency.train import engine, worker
 from residency.train.settings import EngineSettings

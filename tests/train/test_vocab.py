@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 from residency.artifact import Manifest, RunPaths, check_files, read_manifest
 from residency.data.corpus import rows
-from residency.data.tokenizer import load_tokenizer
+from residency.data.tokenization.tokenizer import load_tokenizer
 from residency.errors import ResidencyError
 from residency.recipes import check
 from residency.recipes.plan import Plan

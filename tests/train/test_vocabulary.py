@@ -14,8 +14,8 @@ import torch
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from residency.data.fast_tokenizer import fastokens, hugging_face
-from residency.data.tokenizer import load_tokenizer, train_tokenizer
+from residency.data.tokenization.fast_tokenizer import fastokens, hugging_face
+from residency.data.tokenization.tokenizer import load_tokenizer, train_tokenizer
 from residency.errors import ResidencyError
 from residency.train.vocabulary import embedding, fertility, terms, words
 from residency.train.vocabulary.tokenizer import Grown, refuse_others, spelling

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from residency.artifact import StageFile
-from residency.data.tokenizer import template_digest, template_of, tokenizer_digest
+from residency.data.tokenization.tokenizer import template_digest, template_of, tokenizer_digest
 from residency.errors import ResidencyError
 from residency.model import base_of
 from residency.train.contract.files import config_of

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from residency.artifact import StageFile, read_manifest
-from residency.data.tokenizer import template_digest, template_of, tokenizer_digest
+from residency.data.tokenization.tokenizer import template_digest, template_of, tokenizer_digest
 from residency.errors import ResidencyError
 from residency.generation.ends import EXCHANGE, SAID, turn_end
 from residency.model import base_of

@@ -18,7 +18,7 @@ import torch
 from datasets import load_from_disk
 from torch.utils.data import Dataset
 
-from residency.data.balance import deal
+from residency.data.mixture.balance import deal
 from residency.train.preferences.layouts import Ints, Item, Layout, laid_out
 
 REPLIES = ("chosen_ids", "rejected_ids", "reply_ids")

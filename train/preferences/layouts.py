@@ -17,8 +17,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from residency.data.balance import attention_weight
-from residency.data.packing import best_fit
+from residency.data.mixture.balance import attention_weight
+from residency.data.mixture.packing import best_fit
 from residency.errors import ResidencyError
 
 Layout = Literal["padded", "packed", "shared"]
@@ -168,7 +168,7 @@ def cells(layout: Layout, items: Sequence[Item], attention: float) -> float:
     """Cost of a forward pass in tokens: those of all rows, padding too, and their attention.
 
     Args:
-        attention: what a pair of tokens that see each other costs, see `residency.data.balance.attention_weight`.
+        attention: cost of a pair of tokens that see each other, see `residency.data.mixture.balance.attention_weight`.
     """
     asked = [len(item.prompt) for item in items]
     said = [[len(reply) for reply in item.replies] for item in items]

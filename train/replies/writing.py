@@ -30,7 +30,8 @@ from residency.artifact import (
     report_attempt,
     sha256,
 )
-from residency.data import parts, passport
+from residency.data import passport
+from residency.data.curation import parts
 from residency.errors import Exit, ResidencyError
 from residency.generation.generate import backend, tokens_per_batch
 from residency.generation.writer import Writer

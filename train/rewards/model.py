@@ -12,9 +12,9 @@ from pathlib import Path
 import torch
 
 from residency.artifact import read_manifest
-from residency.data.rendering import Message, Renderer
-from residency.data.step_ends import step_ends
-from residency.data.tokenizer import load_tokenizer
+from residency.data.tokenization.rendering import Message, Renderer
+from residency.data.tokenization.step_ends import step_ends
+from residency.data.tokenization.tokenizer import load_tokenizer
 from residency.errors import ResidencyError
 from residency.model import base_of, load_weights
 from residency.train.adapters.merging import whole_weights

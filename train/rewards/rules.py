@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from residency.data import user_function
+from residency.data.synthesis import user_function
 from residency.errors import ResidencyError
 from residency.train.rewards.batch import Batch
 

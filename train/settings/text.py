@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from residency.data.mixture_settings import Mixture
+from residency.data.mixture.settings import Mixture
 from residency.data.settings import Count, Settings
 from residency.train.settings.engine import Positive
 from residency.train.settings.optimisation import Optimisation

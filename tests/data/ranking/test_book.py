@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from residency.data.ranking.book import Book
-from residency.data.schema import normalise, recognise
+from residency.data.rows.schema import normalise, recognise
 from residency.errors import ResidencyError
 
 ROWS: list[dict[str, Any]] = [

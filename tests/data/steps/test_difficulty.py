@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from residency.data.batch import Batch
-from residency.data.ngram_model import train_model
+from residency.data.curation.batch import Batch
+from residency.data.curation.ngram_model import train_model
 from residency.data.steps.difficulty import Difficulty
 from residency.data.steps.settings import DifficultySettings
 from residency.errors import ResidencyError

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from residency.data.batch import Batch
-from residency.data.ngram_model import NgramModel, train_model
+from residency.data.curation.batch import Batch
+from residency.data.curation.ngram_model import NgramModel, train_model
 from residency.data.steps.domain import Domain
 from residency.data.steps.settings import DomainSettings
 

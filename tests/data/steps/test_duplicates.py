@@ -5,11 +5,11 @@ from typing import Any
 
 import numpy as np
 
-from residency.data.batch import Batch
-from residency.data.observed import Observed, save
+from residency.data.curation.batch import Batch
+from residency.data.curation.observed import Observed, save
+from residency.data.curation.words import hash_words
 from residency.data.steps.duplicates import Duplicates, signatures
 from residency.data.steps.settings import DuplicatesSettings
-from residency.data.words import hash_words
 
 TEXT = " ".join(f"word{number} of the liver and number{number * 7}" for number in range(60))
 

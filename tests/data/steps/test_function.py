@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from residency.data.batch import Batch
+from residency.data.curation.batch import Batch
 from residency.data.steps.function import Function
 from residency.data.steps.settings import FunctionSettings
 from residency.errors import ResidencyError

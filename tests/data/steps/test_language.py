@@ -6,7 +6,7 @@ import pickle
 
 import pytest
 
-from residency.data.batch import Batch
+from residency.data.curation.batch import Batch
 from residency.data.steps.language import Language, detect, known_languages
 from residency.data.steps.settings import LanguageSettings
 from residency.errors import ResidencyError

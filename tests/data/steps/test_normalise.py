@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from residency.data.batch import Batch
+from residency.data.curation.batch import Batch
 from residency.data.steps.normalise import Normalise
 from residency.data.steps.settings import NormaliseSettings
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from residency.data.batch import Batch
-from residency.data.observed import Observed, save
+from residency.data.curation.batch import Batch
+from residency.data.curation.observed import Observed, save
 from residency.data.steps.paragraphs import Paragraphs
 from residency.data.steps.settings import ParagraphsSettings
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from residency.data.batch import Batch
+from residency.data.curation.batch import Batch
 from residency.data.steps.phi import Phi
 from residency.data.steps.phi_finder import Finder, Hit, joined
 from residency.data.steps.settings import PhiSettings

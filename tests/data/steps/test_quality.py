@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from residency.data.batch import Batch
+from residency.data.curation.batch import Batch
+from residency.data.curation.words import hash_words
 from residency.data.steps.boilerplate import Boilerplate
 from residency.data.steps.duplicates import Duplicates
 from residency.data.steps.language import Language
@@ -24,7 +25,6 @@ from residency.data.steps.settings import (
     QualitySettings,
     RepetitionSettings,
 )
-from residency.data.words import hash_words
 from residency.errors import ResidencyError
 from tests.data.steps.languages import PAGES
 

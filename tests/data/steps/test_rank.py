@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from residency.data.batch import Batch
-from residency.data.ngram_model import train_model
-from residency.data.observed import GlobalStep, Observed, save
+from residency.data.curation.batch import Batch
+from residency.data.curation.ngram_model import train_model
+from residency.data.curation.observed import GlobalStep, Observed, save
 from residency.data.steps.rank import KenlmModel, Rank, shrunk
 from residency.data.steps.settings import RankSettings
 from residency.errors import Exit, ResidencyError

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from residency.data.selection import selected
-from residency.data.synthesis_settings import BestSettings, PairsOfSettings, StepsSettings
+from residency.data.synthesis.selection import selected
+from residency.data.synthesis.settings import BestSettings, PairsOfSettings, StepsSettings
 from residency.generation.generate import Reply
 from residency.train.replies.search import Tree, Wanted, search, split
 from residency.train.settings import TreeSettings

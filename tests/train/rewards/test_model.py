@@ -11,7 +11,7 @@ from peft import LoraConfig, get_peft_model
 from transformers import LlamaConfig, LlamaForCausalLM, LlamaForSequenceClassification
 
 from residency.artifact import Manifest, write_json
-from residency.data.tokenizer import load_tokenizer, train_tokenizer
+from residency.data.tokenization.tokenizer import load_tokenizer, train_tokenizer
 from residency.errors import ResidencyError
 from residency.train.rewards.model import RewardModel
 

@@ -1,0 +1,1 @@
+"""How steps run over a corpus of any size: parts on disk, batches of rows, passes, workers."""

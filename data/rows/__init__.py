@@ -1,0 +1,1 @@
+"""What a row is: its fields as many tools write them, in one of a few forms."""
