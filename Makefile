@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/installed
+# A file's tests stay together, on one of as many processes as there are cores: they share what was made for the first.
+TOGETHER := --numprocesses auto --maxprocesses 4 --dist loadfile
 
 .PHONY: install quickstart test test-all test-cluster check format bench bench-train bench-data bench-eval bench-align schema clean
 
@@ -23,10 +25,10 @@ quickstart: $(STAMP)
 	$(BIN)/residency run recipes/quickstart.yaml
 
 test: $(STAMP)
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q $(TOGETHER)
 
 test-all: $(STAMP)
-	$(BIN)/python -m pytest -q -m "not cluster"
+	$(BIN)/python -m pytest -q $(TOGETHER) -m "not cluster" --durations=25
 
 test-cluster: $(STAMP)
 	bash tests/cluster/install.sh
