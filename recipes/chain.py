@@ -97,12 +97,12 @@ def _bring(plan: Plan, stage: PlannedStage, progress: Progress, verify: bool) ->
     if stage.finished:
         if faults := check_files(stage.artifact, rehash=verify):
             raise ResidencyError(faults[0], cure=f"Remove {stage.artifact} to make it again")
-        events.emit(plan.paths.events, "stage_skipped", stage.name)
+        events.emit(plan.paths.events, "stage_skipped", stage.name, identity=stage.identity)
         progress.skipped(stage)
         return False
     attempt = open_attempt(plan.paths, plan.stage_file(stage))
     _check_room(plan.paths.root)
-    events.emit(plan.paths.events, "stage_started", stage.name, kind=stage.kind)
+    events.emit(plan.paths.events, "stage_started", stage.name, kind=stage.kind, identity=stage.identity)
     progress.started(stage)
     started = time.monotonic()
     try:

@@ -322,11 +322,18 @@ def _stage(paths: RunPaths, fields: dict[str, Any]) -> Stage:
 
 
 def _add_events(paths: RunPaths, stages: dict[str, Stage]) -> None:
+    others: set[str] = set()  # names under which another stage was at work: the recipe has changed since
     for event in events.read(paths.events):
+        name = event["of"] if event["event"] == "checkpoint_scored" else event["stage"]
+        if not (stage := stages.get(name)):
+            continue
+        if "identity" in event:
+            (others.discard if event["identity"] == stage.identity else others.add)(name)
+        if name in others:
+            continue
         if event["event"] == "checkpoint_scored":
-            if trained := stages.get(event["of"]):
-                trained.scored[event["task"], event["step"]] = event
-        elif stage := stages.get(event["stage"]):
+            stage.scored[event["task"], event["step"]] = event
+        else:
             _add_event(stage, event)
     for stage in stages.values():
         stage.signs = stage.measured.get("signs", stage.signs)

@@ -178,6 +178,19 @@ def test_older_artifacts_do_not_count(run: Path, made: Any) -> None:
     assert "77.700" not in page_of(run)
 
 
+def test_events_of_a_stage_with_other_settings_do_not_count(tmp_path: Path, made: Any) -> None:
+    run = made.run(
+        tmp_path / "changed", without=("sft", "sft-evaluation", "preference", "preference-evaluation")
+    )
+    other = {"event": "stage_started", "stage": "sft", "identity": "0" * 64}
+    step = {"event": "step", "stage": "sft", "step": 1, "steps": 2, "loss": 77.7}
+    own = {"event": "stage_started", "stage": "sft", "identity": made.identity("sft")}
+    made.write_events(run, [other, step])
+    assert "77.7" not in text_of(page_of(run))
+    made.write_events(run, [other, step, own, step | {"loss": 55.5}])
+    assert "55.5" in text_of(page_of(run))
+
+
 def test_a_sibling_shows_what_replay_is_worth(run: Path, made: Any) -> None:
     other = made.run(
         run.with_name("quickstart-no-replay"), rows=made.scores({"world-general": (0.95, 0.58, 0.55, 0.54)})
