@@ -44,7 +44,7 @@ def read(path: Path) -> list[Any]:
 
 def packed(content: bytes, packing: str) -> bytes:
     if packing == ".gz":
-        return gzip.compress(content)
+        return gzip.compress(content, mtime=0)
     return bytes(zstandard.ZstdCompressor().compress(content)) if packing else content
 
 
@@ -177,17 +177,17 @@ QUOTES = "Look for a quotation mark that is not closed, or not doubled inside a 
 @pytest.mark.parametrize(
     ("name", "content", "complaint"),
     [
-        ("a.jsonl.gz", gzip.compress(WHOLE)[:-9],
+        ("a.jsonl.gz", gzip.compress(WHOLE, mtime=0)[:-9],
          "not a whole gzip file: Compressed file ended before the end-of-stream marker was reached, "
          "{} bytes unpacked before. Fetch or pack it again"),
-        ("a.jsonl.gz", gzip.compress(WHOLE)[:-12] + b"\0" * 12, "not a whole gzip file: "),
+        ("a.jsonl.gz", gzip.compress(WHOLE, mtime=0)[:-12] + b"\0" * 12, "not a whole gzip file: "),
         ("a.jsonl.gz", GOOD, "not a whole gzip file: Not a gzipped file (b'{\"'), 0 bytes unpacked before. "
          "Fetch or pack it again"),
         ("a.jsonl.zst", packed(WHOLE, ".zst")[:-9], "not a whole zstd file: Truncated compressed stream, "
          "{} bytes unpacked before. Fetch or pack it again"),
         ("a.jsonl.zst", GOOD, "not a whole zstd file: ZSTD decompress failed: Unknown frame descriptor, "
          "0 bytes unpacked before. Fetch or pack it again"),
-        ("a.jsonl", gzip.compress(GOOD), "is packed by gzip. Let its name end in .gz"),
+        ("a.jsonl", gzip.compress(GOOD, mtime=0), "is packed by gzip. Let its name end in .gz"),
         ("a.csv", packed(GOOD, ".zst"), "is packed by zstd. Let its name end in .zst"),
         ("a.txt", "a".encode("utf-16"), "is UTF-16. Convert it to UTF-8"),
         ("a.jsonl", b"version https://git-lfs.github.com/spec/v1\n",
