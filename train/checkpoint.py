@@ -71,19 +71,30 @@ def newest_whole(attempt: Path, stage: StageFile) -> tuple[Path | None, list[str
     return None, faults
 
 
-def refuse_other_ranks(checkpoint: Path, ranks: int) -> None:
-    """Training goes on with as many ranks as saved: DeepSpeed does not cut the optimizer's state anew.
+def split_anew(checkpoint: Path, stage: StageFile, ranks: int) -> bool:
+    """Whether the optimizer's state was saved in other parts than these ranks load, see `residency.train.reshard`.
 
     Raises:
-        ResidencyError: there are more ranks now, or fewer.
+        ResidencyError: it was saved under another stage of ZeRO, or cannot be split anew.
     """
-    saved = len(list(checkpoint.glob("global_step*/*zero_pp_rank_*_optim_states.pt")))
-    if saved and saved != ranks:
+    parts = len(list(checkpoint.glob("global_step*/*zero_pp_rank_*_optim_states.pt")))
+    weights_split = any(checkpoint.glob("global_step*/zero_pp_rank_*_model_states.pt"))
+    saved = "3" if weights_split else "1 or 2" if parts else "0"
+    zero = stage.execution["engine"]["zero"]
+    if str(zero) not in saved:
         raise ResidencyError(
-            f"{checkpoint.name} was saved by {saved} ranks, now there are {ranks}: the optimizer's state cannot be "
-            "split anew",
-            cure=f"Run again with {saved} ranks, or remove {checkpoint.parent} to start the stage over",
+            f"{checkpoint.name} was saved under ZeRO {saved}, now engine.zero = {zero}",
+            cure=f"Set it back, or remove {checkpoint.parent} to start the stage over",
         )
+    if parts in (0, ranks):  # without ZeRO every rank holds all
+        return False
+    if stage.kind == "rl":
+        raise ResidencyError(
+            f"{checkpoint.name} was saved by {parts} ranks, now there are {ranks}: in a stage of kind rl each goes on "
+            "with replies of its own",
+            cure=f"Run again with {parts} ranks, or remove {checkpoint.parent} to start the stage over",
+        )
+    return True
 
 
 def sweep(attempt: Path, keep: Path | None) -> None:

@@ -24,6 +24,7 @@ import torch
 from residency import events
 from residency.artifact import RunPaths, StageFile, read_attempt, report_attempt
 from residency.errors import Exit, ResidencyError
+from residency.train import reshard
 from residency.train.settings.optimisation import GuardSettings
 
 if TYPE_CHECKING:
@@ -207,6 +208,8 @@ def train(
         watch.signalled |= stopping
         resume = checkpoint()
         watch.guard.resume(resume)
+        if resume and reshard.is_converted(resume):
+            reshard.prepare(trainer, resume)
         try:
             trainer.train(resume_from_checkpoint=str(resume) if resume else None)
         except FaultyStepError as fault:

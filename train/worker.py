@@ -125,15 +125,20 @@ def _agree_on_checkpoint(attempt: Path, stage: StageFile, rank: int, ranks: int)
     """Rank 0 chooses, the others follow: all resume from the same checkpoint or none does."""
     import torch
 
+    from residency.train import reshard
+
     choice: list[Any] = [None]
     if rank == 0:
         try:
             found, faults = checkpoint.newest_whole(attempt, stage)
             for fault in faults:
                 print(f"residency: skipped {fault}", flush=True)
-            if found:
-                checkpoint.refuse_other_ranks(found, ranks)
+            anew = found is not None and checkpoint.split_anew(found, stage, ranks)
             checkpoint.sweep(attempt, found)
+            reshard.remove(attempt)  # of a killed attempt
+            if found and anew:
+                print(f"residency: {found.name} is split anew for {ranks} ranks", flush=True)
+                found = reshard.convert(found, attempt)
             choice = [found]
         except ResidencyError as error:
             choice = [error]

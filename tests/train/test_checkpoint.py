@@ -10,7 +10,7 @@ import pytest
 
 from residency.artifact import StageFile
 from residency.errors import Exit, ResidencyError
-from residency.train.checkpoint import SEAL, newest_whole, refuse_other_ranks, seal, sweep
+from residency.train.checkpoint import SEAL, newest_whole, seal, split_anew, sweep
 
 IDENTITY = "a" * 64
 
@@ -117,12 +117,20 @@ def test_the_sweep_leaves_the_one_resumed_and_older_whole_ones(attempt: Path, st
     assert [path.name for path in (attempt / "checkpoints").iterdir()] == ["checkpoint-4"]
 
 
-def test_another_number_of_ranks_is_refused_with_the_cure(attempt: Path) -> None:
+def test_another_number_of_ranks_splits_the_state_anew(attempt: Path, stage: StageFile) -> None:
     checkpoint = attempt / "checkpoints" / "checkpoint-10"
-    refuse_other_ranks(checkpoint, 1)  # without ZeRO every rank holds all
+    plain, split = (stage.model_copy(update={"execution": {"engine": {"zero": zero}}}) for zero in (0, 2))
+    assert not split_anew(checkpoint, plain, 4)  # without ZeRO every rank holds all
+    with pytest.raises(ResidencyError, match=r"saved under ZeRO 0, now engine\.zero = 2\. Set it back"):
+        split_anew(checkpoint, split, 4)
     for rank in range(2):
         name = f"bf16_zero_pp_rank_{rank}_mp_rank_00_optim_states.pt"
         (checkpoint / "global_step10" / name).touch()
-    refuse_other_ranks(checkpoint, 2)
+    assert not split_anew(checkpoint, split, 2)
+    assert split_anew(checkpoint, split, 4)
+    with pytest.raises(ResidencyError, match="saved under ZeRO 1 or 2, now"):
+        split_anew(checkpoint, plain, 2)
+    rl = split.model_copy(update={"kind": "rl"})
+    assert not split_anew(checkpoint, rl, 2)
     with pytest.raises(ResidencyError, match=r"saved by 2 ranks, now there are 4: .* Run again with 2 ranks"):
-        refuse_other_ranks(checkpoint, 4)
+        split_anew(checkpoint, rl, 4)

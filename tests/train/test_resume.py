@@ -17,11 +17,14 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 import pytest
+from safetensors.torch import load_file
 
 from residency import events
 from residency.artifact import RunPaths, read_attempt, read_manifest
 from residency.errors import Exit, ResidencyError
 from residency.train.checkpoint import SEAL
+from residency.train.launch import launch
+from residency.train.reshard import DIRECTORY
 
 if TYPE_CHECKING:
     from tests.train.conftest import World
@@ -150,6 +153,51 @@ def test_killed_before_the_first_save(world: World) -> None:
     assert not sealed(attempt), "the kill came too late"
     artifact = world.train("preference", STAGES["preference"])
     assert read_manifest(artifact).measured["weights_sha256"] == expected
+
+
+def curve(world: World) -> dict[int, tuple[float, float]]:
+    """Loss and learning rate of each step."""
+    told = [event for event in events.read(world.events) if event["event"] == "step"]
+    return {event["step"]: (event["loss"], event["learning_rate"]) for event in told}
+
+
+@pytest.mark.parametrize(
+    ("name", "own", "zero", "before", "after"),
+    [
+        ("cpt", {"tokens": 3000}, 2, 2, 1),
+        ("cpt", {"tokens": 3000}, 3, 2, 1),
+        ("sft", {"epochs": 3.0, "lora": {"rank": 4, "finish": "merge"}}, 3, 1, 2),
+        ("preference", {"epochs": 2.0}, 2, 1, 2),
+    ],
+)
+def test_goes_on_with_another_number_of_ranks(
+    world: World, name: str, own: dict[str, Any], zero: int, before: int, after: int
+) -> None:
+    own = own | {"save_every": STEPS_BETWEEN_SAVES, "keep_checkpoints": 9, "weight_decay": 0.5}
+    plan = world.plan({name: own}, zero=zero, processes=before)
+    attempt, kept = world.attempt(plan, name), world.root / "kept"
+
+    def keep() -> None:
+        if sealed(attempt)[:1] and not kept.exists():
+            first = f"checkpoint-{STEPS_BETWEEN_SAVES}"
+            shutil.copytree(attempt / "checkpoints" / first, kept / first)
+
+    launch(attempt, before, world.root / "log", keep, launcher=world.launcher)
+    expected = curve(world)
+    plan.stages[name].artifact.rename(world.root / "unbroken")
+    world.events.unlink()
+
+    shutil.copytree(kept, world.attempt(plan, name) / "checkpoints")
+    (attempt / DIRECTORY / f"checkpoint-{STEPS_BETWEEN_SAVES}").mkdir(parents=True)  # left by a kill
+    artifact = world.train(name, own, zero=zero, processes=after)
+    assert resumed_from(world) == [STEPS_BETWEEN_SAVES]
+    found = curve(world)
+    assert list(found) == list(expected)[STEPS_BETWEEN_SAVES:]
+    for step, told in found.items():
+        assert told == pytest.approx(expected[step], abs=1e-5, rel=0)
+    weights = load_file(artifact / "model.safetensors")
+    for key, tensor in load_file(world.root / "unbroken" / "model.safetensors").items():
+        assert (weights[key] - tensor).abs().max() < 1e-5
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1], ids=["SIGTERM", "SIGUSR1"])
