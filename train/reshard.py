@@ -63,7 +63,15 @@ def remove(attempt: Path) -> None:
 def prepare(trainer: Any, made: Path) -> None:
     """Have a trainer load what `convert` made. Before its engine is."""
     trainer.args.hf_deepspeed_config.config["checkpoint"] = {"load_universal": True}
-    trainer.add_callback(Mended(made))
+    mended, create = Mended(made), trainer.create_optimizer
+
+    def create_optimizer() -> torch.optim.Optimizer:
+        optimizer: torch.optim.Optimizer = create()
+        mended.decays = [group["weight_decay"] for group in optimizer.param_groups if group["params"]]
+        return optimizer
+
+    trainer.create_optimizer = create_optimizer
+    trainer.add_callback(mended)
 
 
 class Mended(TrainerCallback):
@@ -71,29 +79,27 @@ class Mended(TrainerCallback):
 
     def __init__(self, made: Path) -> None:
         self.made = made
+        self.decays: list[float] = []
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **of: Any
     ) -> None:
         """The state is loaded; no step is taken yet."""
-        sharded = of["optimizer"].optimizer  # DeepSpeed's, in accelerate's
-        mend(sharded.optimizer, next(self.made.glob("global_step*/zero/optimizer_state.pt")))
+        mend(of["optimizer"].optimizer.optimizer, self.decays)  # within DeepSpeed's, in accelerate's
         set_seed(args.seed + state.global_step)  # not the draws of the first steps again
         torch.distributed.barrier()
         if args.process_index == 0:
             remove(self.made.parent.parent)
 
 
-def mend(optimizer: torch.optim.Optimizer, saved: Path) -> None:
-    """Give every group its own settings and every state its own step.
+def mend(optimizer: torch.optim.Optimizer, decays: list[float]) -> None:
+    """Give every group its own weight decay, in which alone groups differ, and every state its own step.
 
-    Under ZeRO-3 DeepSpeed 0.19 gives all groups those of the first, so norms and biases would decay too, and all
+    Under ZeRO-3 DeepSpeed 0.19 gives all groups that of the first, so norms and biases would decay too, and all
     states one tensor to count steps in, so each step would count once for every group.
     """
-    kept = torch.load(saved, map_location="cpu", mmap=True, weights_only=False)  # of a verified checkpoint
-    groups = kept.get("optimizer_state_dict", kept)["param_groups"]
-    for group, own in zip(optimizer.param_groups, groups, strict=True):
-        group.update({key: value for key, value in own.items() if key != "params"})
+    for group, decay in zip(optimizer.param_groups, decays, strict=True):
+        group["weight_decay"] = decay
     for state in optimizer.state.values():
         if torch.is_tensor(state.get("step")):
             state["step"] = state["step"].clone()
