@@ -16,6 +16,7 @@ import pytest
 
 from residency.artifact import read_manifest
 from residency.errors import Exit
+from tests.rank_server import SERVER
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 RECIPES = Path(__file__).resolve().parent.parent / "recipes"
@@ -23,18 +24,10 @@ NAMES = 12  # values of a relation in a world of 48 diseases: what a guess gets 
 Score = dict[tuple[str, str], dict[str, Any]]
 
 
-def residency(recipe: str, runs: Path) -> Score:
+def residency(recipe: str, runs: Path, rank_server: Path) -> Score:
     """Run a recipe in a process of its own; returns the verdict by task and stage."""
-    command = [
-        sys.executable,
-        "-m",
-        "residency",
-        "run",
-        str(RECIPES / recipe),
-        "name=shared",
-        "--runs",
-        str(runs),
-    ]
+    arguments = ["run", str(RECIPES / recipe), "name=shared", "--runs", str(runs)]
+    command = [sys.executable, str(SERVER), "residency", str(rank_server), *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == Exit.DONE, done.stdout + done.stderr
     rows = json.loads((runs / "shared/verdict.json").read_text())
@@ -47,13 +40,13 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def rlhf(runs: Path) -> Score:
-    return residency("quickstart-rlhf.yaml", runs)
+def rlhf(runs: Path, rank_server: Path) -> Score:
+    return residency("quickstart-rlhf.yaml", runs, rank_server)
 
 
 @pytest.fixture(scope="module")
-def selftrain(runs: Path, rlhf: Score) -> Score:
-    return residency("quickstart-selftrain.yaml", runs)
+def selftrain(runs: Path, rlhf: Score, rank_server: Path) -> Score:
+    return residency("quickstart-selftrain.yaml", runs, rank_server)
 
 
 def artifact_of(runs: Path, stage: str) -> Path:

@@ -6,11 +6,7 @@ The run of `made` holds everything that needs no ranks. A test copies it, so tha
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,8 +19,8 @@ from residency.recipes import chain
 from residency.recipes.plan import Plan
 from residency.recipes.schema import load
 from residency.train.launch import launch
+from tests.rank_server import in_place_of_torchrun
 
-SERVER = Path(__file__).parent / "rank_server.py"
 ORGANS = ("liver", "kidney", "heart", "spleen", "lung")
 SIGNS = ("pain", "fever", "a cough", "a rash", "tired legs", "cold hands and a pale face")
 STAGES: dict[str, dict[str, Any]] = {
@@ -138,8 +134,8 @@ class World:
         return open_attempt(plan.paths, plan.stage_file(plan.stages[name]))
 
     def launcher(self, processes: int) -> list[str]:
-        """In place of torchrun; see `rank_server`."""
-        return [sys.executable, "-S", str(SERVER), str(self.server), str(processes)]
+        """In place of torchrun; see `tests.rank_server`."""
+        return in_place_of_torchrun(str(self.server))(processes)
 
     def _bring(self, plan: Plan, name: str) -> None:
         stage = plan.stages[name]
@@ -175,35 +171,23 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Socket of a process that starts ranks."""
-    path = tmp_path_factory.mktemp("ranks") / "socket"
-    environment = os.environ | {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen([sys.executable, str(SERVER), "serve", str(path)], env=environment)
-    while not path.exists():
-        assert process.poll() is None, "the server of ranks did not start"
-        time.sleep(0.05)
-    yield path
-    process.kill()
-    process.wait()
-
-
-@pytest.fixture(scope="session")
-def made(tmp_path_factory: pytest.TempPathFactory, server: Path) -> World:
+def made(tmp_path_factory: pytest.TempPathFactory, rank_server: Path) -> World:
     """Base, corpora and tokens of all stages; not to be changed."""
     root = tmp_path_factory.mktemp("made")
     for make in (texts, dialogues, pairs, ranked, steps):
         (root / f"{make.__name__}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in make()))
-    world = World(root, root, server)
+    world = World(root, root, rank_server)
     plan = world.plan({name: {} for name in STAGES})
     world.attempt(plan, "cpt")
     return world
 
 
 @pytest.fixture
-def world(made: World, tmp_path: Path) -> World:
-    """A copy of `made` to train in. The corpora's paths are part of their identity and stay in `made`."""
+def world(made: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
+    """A copy of `made` to train in, also by a chain in this process; corpora stay where they are, which is part of
+    their identity."""
     copy = World(tmp_path / "world", made.corpora, made.server)
+    monkeypatch.setitem(launch.__kwdefaults__ or {}, "launcher", copy.launcher)
     left_out = shutil.ignore_patterns("*.attempt", "events.jsonl", ".references")
     shutil.copytree(made.root / "runs", copy.root / "runs", ignore=left_out)
     return copy

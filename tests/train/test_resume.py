@@ -1,7 +1,7 @@
 """Killed at the worst moments and started again, a stage ends with the very bytes of an unbroken run.
 
-The run is started as a user starts it, and killed with all its ranks (torchrun gives each a session of its own, so
-killing the process group would leave them): nothing can tidy up.
+The run is started as a user starts it (most with ranks that `tests.rank_server` forks, one and those that are asked to
+stop by torchrun), and killed with all its ranks, which have sessions of their own: nothing can tidy up.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,7 @@ from residency.errors import Exit, ResidencyError
 from residency.train.checkpoint import SEAL
 from residency.train.launch import launch
 from residency.train.reshard import DIRECTORY
+from tests.rank_server import SERVER
 
 if TYPE_CHECKING:
     from tests.train.conftest import World
@@ -70,12 +72,15 @@ def inside_a_save(attempt: Path) -> bool:
     return any(file.stat().st_size for path in unfinished for file in path.rglob("*") if file.is_file())
 
 
-def start(world: World, name: str, **engine: Any) -> tuple[subprocess.Popen[bytes], Path]:
+def start(
+    world: World, name: str, *, torchrun: bool = False, **engine: Any
+) -> tuple[subprocess.Popen[bytes], Path]:
     """`residency run` as a user does, and the attempt that it works in."""
     plan = world.plan({name: STAGES[name]}, **engine)
     attempt = world.attempt(plan, name)
     recipe = str(world.root / "recipe.yaml")
-    command = [sys.executable, "-m", "residency", "run", recipe, "--runs", str(world.run.parent)]
+    program = ["-m", "residency"] if torchrun else [str(SERVER), "residency", str(world.server)]
+    command = [sys.executable, *program, "run", recipe, "--runs", str(world.run.parent)]
     with (world.root / "output.txt").open("ab") as output:
         process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
     return process, attempt
@@ -90,11 +95,13 @@ def wait_for(moment: Moment, attempt: Path, process: subprocess.Popen[bytes]) ->
         time.sleep(0.001)
 
 
-def kill(process: subprocess.Popen[bytes]) -> None:
+def kill(process: subprocess.Popen[bytes], attempt: Path) -> None:
     """SIGKILL to the run, its launcher and its ranks; the ranks first, since they write."""
-    family = psutil.Process(process.pid).children(recursive=True)[::-1]
+    ranks = psutil.Process(read_attempt(attempt)["pid"]).parent().children()
+    family = [*ranks, *psutil.Process(process.pid).children(recursive=True)[::-1]]
     for member in family:
-        member.send_signal(signal.SIGKILL)
+        with suppress(psutil.NoSuchProcess):
+            member.kill()
     process.kill()
     process.wait()
     psutil.wait_procs(family, timeout=10)
@@ -128,9 +135,10 @@ def resumed_from(world: World) -> list[int]:
 )
 def test_killed_and_run_again(world: World, name: str, zero: int, moment: Moment) -> None:
     expected = unbroken(world, name, zero=zero)
-    process, attempt = start(world, name, zero=zero)
+    torchrun = (name, zero) == ("cpt", 2)
+    process, attempt = start(world, name, torchrun=torchrun, zero=zero)
     wait_for(moment, attempt, process)
-    kill(process)
+    kill(process, attempt)
     assert moment(attempt), "the kill came too late"
     kept = sealed(attempt)[-1]
     shutil.rmtree(
@@ -149,7 +157,7 @@ def test_killed_before_the_first_save(world: World) -> None:
     shutil.rmtree(references)
     process, attempt = start(world, "preference")
     wait_for(lambda _: any(references.glob("*.safetensors")), attempt, process)
-    kill(process)
+    kill(process, attempt)
     assert not sealed(attempt), "the kill came too late"
     artifact = world.train("preference", STAGES["preference"])
     assert read_manifest(artifact).measured["weights_sha256"] == expected
@@ -203,7 +211,7 @@ def test_goes_on_with_another_number_of_ranks(
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1], ids=["SIGTERM", "SIGUSR1"])
 def test_asked_to_stop_it_saves_and_says_run_me_again(world: World, number: signal.Signals) -> None:
     expected = unbroken(world, "cpt")
-    process, attempt = start(world, "cpt")
+    process, attempt = start(world, "cpt", torchrun=True)
     wait_for(lambda attempt: len(sealed(attempt)) >= 1, attempt, process)
     process.send_signal(number)  # to `residency run` alone, as a batch system or `kill` does
     assert process.wait(PATIENCE) == Exit.RUN_AGAIN
@@ -219,7 +227,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(world: World) 
     expected = unbroken(world, "cpt")
     process, attempt = start(world, "cpt")
     wait_for(after_the_second_checkpoint, attempt, process)
-    kill(process)
+    kill(process, attempt)
     older, newest = sealed(attempt)[-2:]
     shard = next((attempt / "checkpoints" / f"checkpoint-{newest}").rglob("*optim_states.pt"))
     content = bytearray(shard.read_bytes())
@@ -236,7 +244,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(world: World) 
 def test_without_a_usable_checkpoint_it_stops_with_its_own_code(world: World) -> None:
     process, attempt = start(world, "cpt")
     wait_for(after_the_second_checkpoint, attempt, process)
-    kill(process)
+    kill(process, attempt)
     for step in sealed(attempt):
         next((attempt / "checkpoints" / f"checkpoint-{step}").rglob("*model_states.pt")).unlink()
     with pytest.raises(ResidencyError, match="no usable checkpoint") as caught:

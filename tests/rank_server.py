@@ -1,7 +1,8 @@
 """Starts ranks without importing torch, transformers and DeepSpeed anew for each: half of a test's time otherwise.
 
-    python tests/train/rank_server.py serve SOCKET            imports all of it, then forks ranks for whoever asks
-    python tests/train/rank_server.py SOCKET RANKS MODULE ATTEMPT      in place of `torchrun -m MODULE ATTEMPT`
+    python tests/rank_server.py serve SOCKET                     imports all of it, then forks ranks for whoever asks
+    python tests/rank_server.py SOCKET RANKS MODULE ATTEMPT      in place of `torchrun -m MODULE ATTEMPT`
+    python tests/rank_server.py residency SOCKET ARGUMENTS       `residency ARGUMENTS`, whose stages have such ranks
 
 A rank is a process of its own with the environment that torchrun gives; only its imports come from the fork. The
 second form ends with the first exit code that is not 0, and with its end the ranks end too, as with torchrun.
@@ -16,9 +17,11 @@ import select
 import signal
 import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from pathlib import Path
 
+SERVER = Path(__file__).resolve()
 IMPORTED = ("cpt", "sft", "preference", "worker")
 GRACE_SECONDS = 5.0
 
@@ -30,6 +33,19 @@ def ask(path: str, ranks: str, module: str, attempt: str) -> int:
     request = {"ranks": int(ranks), "module": module, "attempt": attempt, "environment": dict(os.environ)}
     socket.send_fds(connection, [json.dumps(request).encode() + b"\n"], [1, 2])
     return int(connection.makefile().readline() or 1)
+
+
+def in_place_of_torchrun(path: str) -> Callable[[int], list[str]]:
+    """The `launcher` of `residency.train.launch.launch` that asks the server at this socket."""
+    return lambda ranks: [sys.executable, "-S", str(SERVER), path, str(ranks)]
+
+
+def run(path: str, arguments: list[str]) -> None:
+    """The command line, with the server's ranks."""
+    cli, start = importlib.import_module("residency.cli"), importlib.import_module("residency.train.launch")
+    start.launch.__kwdefaults__["launcher"] = in_place_of_torchrun(path)
+    sys.argv = ["residency", *arguments]
+    cli.main()
 
 
 def serve(path: str) -> None:
@@ -130,4 +146,7 @@ def _free_port() -> int:
 if __name__ == "__main__":
     if sys.argv[1] == "serve":
         serve(sys.argv[2])
+    if sys.argv[1] == "residency":
+        run(sys.argv[2], sys.argv[3:])
+        sys.exit()
     sys.exit(ask(*sys.argv[1:]))
