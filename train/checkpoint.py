@@ -86,15 +86,14 @@ def split_anew(checkpoint: Path, stage: StageFile, ranks: int) -> bool:
             f"{checkpoint.name} was saved under ZeRO {saved}, now engine.zero = {zero}",
             cure=f"Set it back, or remove {checkpoint.parent} to start the stage over",
         )
-    if parts in (0, ranks):  # without ZeRO every rank holds all
-        return False
-    if stage.kind == "rl":
+    before = len(list(checkpoint.glob("rng_state*.pth")))  # one of each rank, also without ZeRO
+    if stage.kind == "rl" and before != ranks:
         raise ResidencyError(
-            f"{checkpoint.name} was saved by {parts} ranks, now there are {ranks}: in a stage of kind rl each goes on "
+            f"{checkpoint.name} was saved by {before} ranks, now there are {ranks}: in a stage of kind rl each goes on "
             "with replies of its own",
-            cure=f"Run again with {parts} ranks, or remove {checkpoint.parent} to start the stage over",
+            cure=f"Run again with {before} ranks, or remove {checkpoint.parent} to start the stage over",
         )
-    return True
+    return parts not in (0, ranks)  # without ZeRO every rank holds all
 
 
 def sweep(attempt: Path, keep: Path | None) -> None:

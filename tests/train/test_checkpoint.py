@@ -124,6 +124,12 @@ def test_another_number_of_ranks_splits_the_state_anew(attempt: Path, stage: Sta
     with pytest.raises(ResidencyError, match=r"saved under ZeRO 0, now engine\.zero = 2\. Set it back"):
         split_anew(checkpoint, split, 4)
     for rank in range(2):
+        (checkpoint / f"rng_state_{rank}.pth").touch()
+    rl = plain.model_copy(update={"kind": "rl"})
+    assert not split_anew(checkpoint, rl, 2)
+    with pytest.raises(ResidencyError, match=r"saved by 2 ranks, now there are 4: .* Run again with 2 ranks"):
+        split_anew(checkpoint, rl, 4)
+    for rank in range(2):
         name = f"bf16_zero_pp_rank_{rank}_mp_rank_00_optim_states.pt"
         (checkpoint / "global_step10" / name).touch()
     assert not split_anew(checkpoint, split, 2)
