@@ -40,12 +40,12 @@ TREE: dict[str, Any] = {
 
 
 @pytest.fixture(scope="module")
-def own(tmp_path_factory: pytest.TempPathFactory, server: Path) -> World:
+def own(tmp_path_factory: pytest.TempPathFactory, rank_server: Path) -> World:
     """A world with exam items, in which the stages' prompts are made once."""
     root = tmp_path_factory.mktemp("own")
     for make in (texts, dialogues, exam):
         (root / f"{make.__name__}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in make()))
-    return World(root, root, server)
+    return World(root, root, rank_server)
 
 
 def exam() -> list[dict[str, Any]]:
