@@ -3,13 +3,13 @@
 The live display, the report and `residency status` read this file; nothing else carries progress. A line is
 written by one `write` on a file opened for appending, so lines of several processes never mix.
 
-Events: `stage_started` (kind, identity), `step` (step, steps, loss, learning_rate, tokens, tokens_per_second, seconds_left),
-`checkpoint` (step), `hold_failed` (step, reason), `checkpoint_scored` (of: the training stage, step, task, n, value,
-low, high, lower_is_better), `left_out` (step, reason, loss: training went back and leaves this step's batch out),
-`sign` (sign, step, value, message: a sign of trouble), `held_out` (step, score: on items that are never trained on; in
-reinforcement also reward, correct, kl, length), `weights_checked` (step, digest, by: what writes replies has the
-policy's weights), `eigenscore` (step, value, dropped), `task_scored` (task, value, n, seconds), `stage_finished`
-(seconds), `stage_skipped` (identity), `stage_failed` (reason, exit_code).
+Events: `stage_started` (kind, identity), `step` (step, steps, loss, learning_rate, tokens, tokens_per_second,
+seconds_left), `checkpoint` (step), `hold_failed` (step, reason), `checkpoint_scored` (of: the training stage, step,
+task, n, value, low, high, lower_is_better), `left_out` (step, reason, loss: training went back and leaves this
+step's batch out), `sign` (sign, step, value, message: a sign of trouble), `held_out` (step, score: on items that
+are never trained on; in reinforcement also reward, correct, kl, length), `weights_checked` (step, digest, by: what
+writes replies has the policy's weights), `eigenscore` (step, value, dropped), `task_scored` (task, value, n,
+seconds), `stage_finished` (seconds), `stage_skipped` (identity), `stage_failed` (reason, exit_code).
 """
 
 from __future__ import annotations
