@@ -57,7 +57,7 @@ def run(plan: Plan, *, verify: bool = False) -> None:
         _prepare(plan)
         with Progress(paths.events, plan) as progress, _reported(plan):
             worked = [_bring_and_judge(plan, stage, progress, verify) for stage in plan.stages.values()]
-        if any(worked) or not paths.report.exists():
+        if any(worked) or not _is_concluded(plan):
             conclude(plan)
 
 
@@ -82,7 +82,18 @@ def _prepare(plan: Plan) -> None:
         raise absent
     if plan.base:
         plan.base.fetch()
-    write_json(plan.paths.recipe, describe(plan))
+    described, recipe = describe(plan), plan.paths.recipe
+    if not recipe.exists() or json.loads(recipe.read_text(encoding="utf-8")) != described:
+        write_json(recipe, described)
+
+
+def _is_concluded(plan: Plan) -> bool:
+    """Whether verdict and report are of this recipe and of what its stages left: neither of another one that found all
+    of its stages finished, nor of the time before a kill."""
+    manifests = (stage.artifact / "manifest.json" for stage in plan.stages.values())
+    told_of = [plan.paths.recipe, *(path for path in manifests if path.exists())]
+    written = plan.paths.report.stat().st_mtime_ns if plan.paths.report.exists() else 0
+    return written > max(path.stat().st_mtime_ns for path in told_of)
 
 
 def _bring_and_judge(plan: Plan, stage: PlannedStage, progress: Progress, verify: bool) -> bool:

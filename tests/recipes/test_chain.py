@@ -50,6 +50,24 @@ def test_a_second_run_skips_what_is_finished(tmp_path: Path) -> None:
     assert made.paths.report.exists()
 
 
+def test_what_is_skipped_is_concluded_again_when_it_was_not_what_ran_last(tmp_path: Path) -> None:
+    made, other = plan(tmp_path), plan(tmp_path, "corpora.text.size=9")
+    for each in (made, other):
+        chain.run(each)
+    written = made.paths.report.stat().st_mtime_ns
+    chain.run(other)
+    assert made.paths.report.stat().st_mtime_ns == written
+    chain.run(made)
+    assert made.paths.report.stat().st_mtime_ns > written
+    assert (
+        json.loads(made.paths.recipe.read_text())["stages"][0]["identity"]
+        == made.stages["corpus-text"].identity
+    )
+    os.utime(made.paths.report, ns=(0, 0))  # killed before it was written
+    chain.run(made)
+    assert made.paths.report.stat().st_mtime_ns > written
+
+
 def test_a_cut_file_is_found_by_size_and_a_changed_one_by_verify(tmp_path: Path) -> None:
     made = plan(tmp_path)
     chain.run(made)
