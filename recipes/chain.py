@@ -82,9 +82,17 @@ def _prepare(plan: Plan) -> None:
         raise absent
     if plan.base:
         plan.base.fetch()
-    described, recipe = describe(plan), plan.paths.recipe
-    if not recipe.exists() or json.loads(recipe.read_text(encoding="utf-8")) != described:
-        write_json(recipe, described)
+    described = describe(plan)
+    if not _holds(plan.paths.recipe, described):
+        write_json(plan.paths.recipe, described)
+
+
+def _holds(path: Path, value: dict[str, Any]) -> bool:
+    """Whether a JSON file says this; not if it is missing or damaged."""
+    try:
+        return bool(json.loads(path.read_text(encoding="utf-8")) == value)
+    except (FileNotFoundError, ValueError):
+        return False
 
 
 def _is_concluded(plan: Plan) -> bool:

@@ -64,7 +64,9 @@ def test_what_is_skipped_is_concluded_again_when_it_was_not_what_ran_last(tmp_pa
         == made.stages["corpus-text"].identity
     )
     os.utime(made.paths.report, ns=(0, 0))  # killed before it was written
+    made.paths.recipe.write_text("{")  # damaged
     chain.run(made)
+    assert json.loads(made.paths.recipe.read_text())["name"] == "data-only"
     assert made.paths.report.stat().st_mtime_ns > written
 
 
